@@ -1,0 +1,62 @@
+"""Every error flashcast raises.
+
+    FlashcastError
+    ├── ConfigurationError   a setting is missing, malformed or contradicts another: the operator mends it
+    ├── ContractError        a record breaks the wire contract: a dead letter, with its reason
+    ├── BrokerError          Kafka is unreachable or refused something
+    │   └── FencedError      another owner has this partition: forget all, join again
+    └── StateError           a snapshot, marker or changelog row cannot be trusted
+
+Whose fault an error is, is its type. A message says what was wrong, with the value, and what to do.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a record became a dead letter. The names are part of the wire contract."""
+
+    NOT_JSON = "not_json"
+    NOT_UTF8 = "not_utf8"
+    VALUE_MISSING = "value_missing"
+    VALUE_TOO_LARGE = "value_too_large"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    OUT_OF_RANGE = "out_of_range"
+    KEY_MISSING = "key_missing"
+    KEY_MISMATCH = "key_mismatch"
+    WRONG_PARTITION = "wrong_partition"
+    EVENT_TIME_UNIT = "event_time_unit"
+    EVENT_TIME_FUTURE = "event_time_future"
+
+
+class FlashcastError(Exception):
+    """Root of the tree."""
+
+
+class ConfigurationError(FlashcastError):
+    """Names the variable, the value and what is allowed."""
+
+
+class ContractError(FlashcastError):
+    """A record that breaks the wire contract.
+
+    `reason` is counted and published; `detail` says it in words, offending value shortened.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class BrokerError(FlashcastError):
+    """Kafka is unreachable or refused something; retried by the shells, within bounds."""
+
+
+class FencedError(BrokerError):
+    """Another owner has taken this partition."""
+
+
+class StateError(FlashcastError):
+    """A snapshot, marker or changelog row that cannot be trusted."""

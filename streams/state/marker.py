@@ -1,0 +1,51 @@
+"""The marker: the record of a checkpoint, whose offsets are the truth about what has been
+processed.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from streams.errors import StateError
+
+MARKER_KEY: Final = b"\x00marker"  # no SKU may begin with byte 0, so the key cannot collide
+CUT_KEY_PREFIX: Final = b"\x00cut|"
+MARKER_VERSION: Final = 1
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """Input positions and per-partition state at one checkpoint.
+
+    `offsets` maps each logical input topic to the next offset to read; `history_offset` is where
+    in `demand-windows` the oldest bucket of the history rings lies; `core` is the pipeline's own
+    state, JSON-able.
+    """
+
+    version: int
+    epoch: int
+    offsets: dict[str, int]
+    history_offset: int
+    core: dict[str, Any]
+
+
+def encode(marker: Marker) -> bytes:
+    """JSON bytes of the marker's changelog record."""
+    return msgspec.json.encode(marker)
+
+
+def decode(data: bytes) -> Marker:
+    """The marker from its changelog record. Raises StateError when it is torn or of another
+    version.
+    """
+    try:
+        marker = msgspec.json.decode(data, type=Marker)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"the checkpoint marker cannot be read: {error}; restore from an older copy"
+        ) from None
+    if marker.version != MARKER_VERSION:
+        raise StateError(
+            f"the checkpoint marker has version {marker.version}, this release reads {MARKER_VERSION}: "
+            "run the release that wrote it, or start with a new application name"
+        )
+    return marker
