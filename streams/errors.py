@@ -1,7 +1,7 @@
 """Every error flashcast raises.
 
     FlashcastError
-    ├── ConfigurationError   a setting is missing, malformed or contradicts another: the operator mends it
+    ├── ConfigurationError   a setting is missing, malformed or contradictory: the operator mends it
     ├── ContractError        a record breaks the wire contract: a dead letter, with its reason
     ├── BrokerError          Kafka is unreachable or refused something
     │   └── FencedError      another owner has this partition: forget all, join again

@@ -17,18 +17,14 @@ PRICE_CENTS_MAX: Final = 10**8
 QUANTITY_MAX: Final = 10**6
 EVENT_TIME_MS_MIN: Final = 10**12  # below it a time is in seconds
 EVENT_TIME_MS_MAX: Final = 10**14
-HORIZONS_MS: Final = (
-    60_000,
-    300_000,
-    900_000,
-    3_600_000,
-)  # and the end of the sale, which is one of its own
+HORIZONS_MS: Final = (60_000, 300_000, 900_000, 3_600_000)  # a fifth ends with the sale
 
-Sku = Annotated[str, Meta(min_length=1, max_length=SKU_BYTES_MAX, description="UTF-8, at most 128
-bytes")] Identifier = Annotated[str, Meta(min_length=1, max_length=ID_BYTES_MAX)] TimeMs =
-Annotated[int, Meta(ge=EVENT_TIME_MS_MIN, lt=EVENT_TIME_MS_MAX)] Cents = Annotated[int, Meta(ge=0,
-le=PRICE_CENTS_MAX)] Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)] Count = Annotated[int,
-Meta(ge=0)]
+Sku = Annotated[str, Meta(min_length=1, max_length=SKU_BYTES_MAX, description="UTF-8")]
+Identifier = Annotated[str, Meta(min_length=1, max_length=ID_BYTES_MAX)]
+TimeMs = Annotated[int, Meta(ge=EVENT_TIME_MS_MIN, lt=EVENT_TIME_MS_MAX)]
+Cents = Annotated[int, Meta(ge=0, le=PRICE_CENTS_MAX)]
+Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 class Kind(StrEnum):

@@ -1,8 +1,7 @@
-"""Every setting, from the environment (`FLASHCAST_*`, `KAFKA_*`) or a TOML file, validated before
-anything starts.
+"""Every setting, from the environment (`FLASHCAST_*`, `KAFKA_*`) or a TOML file, validated first.
 
-The environment wins over the file named by `FLASHCAST_CONFIG`. Nobody but this module reads
-either: all others are given a frozen `Settings` or a part of it.
+The environment wins over the file named by `FLASHCAST_CONFIG`. Nobody but this module reads either:
+all others are given a frozen `Settings` or a part of it.
 """
 
 import os
@@ -26,6 +25,7 @@ from streams.errors import ConfigurationError
 Partitioner = Literal["murmur2", "crc32", "none"]
 Guarantee = Literal["exactly_once", "at_least_once"]
 Clock = Literal["wall", "event"]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Service(BaseModel):
@@ -37,26 +37,30 @@ class Service(BaseModel):
     requests_per_click: float = Field(1.0, ge=0)
     requests_per_cart: float = Field(1.0, ge=0)
     requests_per_order: float = Field(1.0, ge=0)
-    rps_per_replica: float = Field(
-        50.0, gt=0, description="requests a second one replica serves within its objective"
-    )
-    warm_up_s: int = Field(60, ge=1, le=3600, description="from asking for a replica until it
-    serves") replicas_min: int = Field(1, ge=1) replicas_max: int = Field(100, ge=1)
+    rps_per_replica: float = Field(50.0, gt=0)  # requests a second within the service's objective
+    warm_up_s: int = Field(60, ge=1, le=3600)  # from asking for a replica until it serves
+    replicas_min: int = Field(1, ge=1)
+    replicas_max: int = Field(100, ge=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.replicas_min > self.replicas_max:
-            raise ValueError(f"replicas_min {self.replicas_min} is above replicas_max {self.replicas_max}")
+            raise ValueError(
+                f"replicas_min {self.replicas_min} is above replicas_max {self.replicas_max}"
+            )
         return self
 
 
 SHOP = Service(name="shop", requests_per_click=1.0, requests_per_cart=2.0, requests_per_order=5.0)
 
 
+def _kafka(name: str) -> AliasChoices:
+    """A setting of every Kafka program keeps the name it has there: `KAFKA_...`."""
+    return AliasChoices(name, f"KAFKA_{name.upper()}")
+
+
 class Settings(BaseSettings):
-    """The whole configuration of a worker or command. Times in milliseconds unless the name says
-    otherwise.
-    """
+    """The whole configuration. Times in milliseconds unless a name says otherwise."""
 
     model_config = SettingsConfigDict(
         env_prefix="FLASHCAST_",
@@ -68,44 +72,29 @@ class Settings(BaseSettings):
 
     # broker
     bootstrap_servers: str = Field(
-        "127.0.0.1:9092",
-        validation_alias=AliasChoices("bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS"),
+        "127.0.0.1:9092", validation_alias=_kafka("bootstrap_servers"), min_length=1
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", validation_alias=AliasChoices("security_protocol", "KAFKA_SECURITY_PROTOCOL")
+        "PLAINTEXT", validation_alias=_kafka("security_protocol")
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", validation_alias=AliasChoices("sasl_mechanism", "KAFKA_SASL_MECHANISM")
+        "SCRAM-SHA-512", validation_alias=_kafka("sasl_mechanism")
     )
-    sasl_username: str | None = Field(
-        None, validation_alias=AliasChoices("sasl_username", "KAFKA_SASL_USERNAME")
-    )
-    sasl_password: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("sasl_password", "KAFKA_SASL_PASSWORD")
-    )
-    ssl_ca_file: Path | None = Field(None, validation_alias=AliasChoices("ssl_ca_file",
-    "KAFKA_SSL_CA_FILE")) ssl_certificate_file: Path | None = Field( None,
-    validation_alias=AliasChoices("ssl_certificate_file", "KAFKA_SSL_CERTIFICATE_FILE") )
-    ssl_key_file: Path | None = Field( None, validation_alias=AliasChoices("ssl_key_file",
-    "KAFKA_SSL_KEY_FILE") )
+    sasl_username: str | None = Field(None, validation_alias=_kafka("sasl_username"))
+    sasl_password: SecretStr | None = Field(None, validation_alias=_kafka("sasl_password"))
+    ssl_ca_file: Path | None = Field(None, validation_alias=_kafka("ssl_ca_file"))
+    ssl_certificate_file: Path | None = Field(None, validation_alias=_kafka("ssl_certificate_file"))
+    ssl_key_file: Path | None = Field(None, validation_alias=_kafka("ssl_key_file"))
 
     # identity and guarantee
-    application: str = Field(
-        "flashcast", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="consumer group and state"
-    )
+    application: str = Field("flashcast", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$")
-    partitions: int = Field(
-        4, ge=1, le=10_000, description="of every topic keyed by SKU, when `topics create` makes it"
-    )
+    partitions: int = Field(4, ge=1, le=10_000)  # of topics keyed by SKU, when flashcast makes them
     partitioner: Partitioner = "murmur2"
     processing_guarantee: Guarantee = "exactly_once"
-    group_instance_id: str | None = Field(
-        None, description="static membership: a rolling restart moves no partition"
-    )
+    group_instance_id: str | None = None  # static membership: a rolling restart moves no partition
     data_dir: Path = Path("data")
-    clock: Clock = Field(
-        "wall", description="event: decisions of long ago are still emitted (demo and replay)"
-    )
+    clock: Clock = "wall"  # event: decisions of long ago are still emitted (demo and replay)
 
     # windows
     bucket_ms: int = Field(10_000, ge=100, le=3_600_000)
@@ -113,55 +102,60 @@ class Settings(BaseSettings):
     idle_timeout_ms: int = Field(5_000, ge=100)
     future_tolerance_ms: int = Field(5_000, ge=0)
     dedupe_horizon_records: int = Field(1_000_000, ge=1_000, le=100_000_000)
-    dead_letter_bytes_max: int = Field(65_536, ge=256, description="a larger value is cut to its
-    head")
+    dead_letter_bytes_max: int = Field(65_536, ge=256)  # a larger value is cut to its head
 
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)
     session_timeout_ms: int = Field(10_000, ge=1_000)
-    outputs_bytes_max: int = Field(
-        64 * 2**20, ge=2**20, description="outputs waiting for a checkpoint, per partition"
-    )
+    outputs_bytes_max: int = Field(64 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
 
     # forecasts and decisions
     forecasting: bool = True
     deciding: bool = True
-    weights_file: Path | None = Field(None, description="None: the weights that ship with
-    flashcast") device: Literal["auto", "cpu", "cuda"] = "auto" forecast_interval_ms: int =
-    Field(60_000, ge=100) review_period_ms: int = Field(300_000, ge=1_000) price_kill_switch: bool
-    = Field(False, description="true: no price is ever changed") price_changes_per_hour_max: int =
-    Field(4, ge=0) price_cooldown_ms: int = Field(300_000, ge=0) price_step_max: float = Field(
-    0.15, gt=0, le=1, description="largest change at once, as a share of the old price" ) services:
-    tuple[Service, ...] = (SHOP,)
+    weights_file: Path | None = None  # none: the weights that ship with flashcast
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    forecast_interval_ms: int = Field(60_000, ge=100)
+    review_period_ms: int = Field(300_000, ge=1_000)
+    price_kill_switch: bool = False  # true: no price is ever changed
+    price_changes_per_hour_max: int = Field(4, ge=0)
+    price_cooldown_ms: int = Field(300_000, ge=0)
+    price_step_max: float = Field(0.15, gt=0, le=1)  # largest change at once, of the old price
+    services: tuple[Service, ...] = (SHOP,)
 
-    # web
+    # web and logs
     web_host: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65_535)
-    web_token: SecretStr | None = Field(None, description="required to bind anything but loopback")
+    web_token: SecretStr | None = None  # required to bind anything but loopback
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and
-        self.sasl_password): raise ValueError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are
-        required with SASL") if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
-        raise ValueError("KAFKA_SSL_CERTIFICATE_FILE and KAFKA_SSL_KEY_FILE go together") if
-        self.forecast_interval_ms % self.bucket_ms: raise ValueError( f"forecast_interval_ms
-        {self.forecast_interval_ms} must be a multiple of bucket_ms {self.bucket_ms}" ) if
-        len({service.name for service in self.services}) != len(self.services): raise
-        ValueError("two services share a name") if self.web_host not in ("127.0.0.1", "::1",
-        "localhost") and self.web_token is None: raise ValueError( f"web_host {self.web_host} is
-        not loopback: set FLASHCAST_WEB_TOKEN, or bind 127.0.0.1" ) return self
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password
+        ):
+            raise ValueError("SASL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+        if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
+            raise ValueError("KAFKA_SSL_CERTIFICATE_FILE and KAFKA_SSL_KEY_FILE go together")
+        if self.forecast_interval_ms % self.bucket_ms:
+            raise ValueError(
+                f"FLASHCAST_FORECAST_INTERVAL_MS {self.forecast_interval_ms} must be a multiple "
+                f"of FLASHCAST_BUCKET_MS {self.bucket_ms}"
+            )
+        if len({service.name for service in self.services}) != len(self.services):
+            raise ValueError("FLASHCAST_SERVICES: two services share a name")
+        if self.web_host not in LOOPBACK and self.web_token is None:
+            raise ValueError(
+                f"FLASHCAST_WEB_HOST {self.web_host} is not loopback: set FLASHCAST_WEB_TOKEN too"
+            )
+        return self
 
     def topic(self, name: str) -> str:
         """The topic's name on the broker."""
         return self.topic_prefix + name
 
     def transactional_id(self, role: str) -> str:
-        """One per partition (role `p0`, `p1`, ...) or other single owner; a new owner fences the
-        old one.
-        """
+        """One per partition (`p0`, `p1`, ...) or other single owner: a new owner fences the old."""
         return f"{self.topic_prefix}{self.application}-{role}"
 
     @classmethod
@@ -173,42 +167,45 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings
+        return init_settings, env_settings, _FileSource(settings_cls)
 
 
-def load(config_file: Path | None = None, **overrides: Any) -> Settings:
+class _FileSource(PydanticBaseSettingsSource):
+    """The TOML file, beneath the environment."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # pydantic asks for it; __call__ answers for all fields at once
+
+    def __call__(self) -> dict[str, Any]:
+        named = os.environ.get("FLASHCAST_CONFIG")
+        if not named:
+            return {}
+        try:
+            return tomllib.loads(Path(named).read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"FLASHCAST_CONFIG = {named!r}: {error}") from None
+
+
+def load(**overrides: Any) -> Settings:
     """Settings from `overrides`, the environment and the file, in that order of precedence.
 
     Raises ConfigurationError naming the variable, the value and what is allowed.
     """
-    path = config_file or (Path(named) if (named := os.environ.get("FLASHCAST_CONFIG")) else None)
-    from_file: dict[str, Any] = {}
-    if path is not None:
-        try:
-            from_file = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"FLASHCAST_CONFIG {path}: {error}") from None
     try:
-        environment = EnvironmentOnly().model_dump(exclude_unset=True)
-        return Settings(**{**from_file, **environment, **overrides})
+        return Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_explained(error)) from None
-
-
-class EnvironmentOnly(Settings):
-    """What the environment alone says, so that a file can be laid underneath."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        return self
 
 
 def _explained(error: ValidationError) -> str:
     lines = []
     for one in error.errors(include_url=False, include_context=False):
-        name = ".".join(str(part) for part in one["loc"]) or "settings"
-        variable = name if name.startswith("KAFKA_") or name == "settings" else
-        f"FLASHCAST_{name.upper()}" secret = "PASSWORD" in variable.upper() or "TOKEN" in
-        variable.upper() shown = "" if secret or name == "settings" else f" = {one['input']!r}"
-        lines.append(f"{variable}{shown}: {one['msg']}")
+        name = str(one["loc"][0]) if one["loc"] else ""
+        inner = "".join(f"[{part}]" for part in one["loc"][1:])
+        field = name.upper()
+        variable = field if field.startswith("KAFKA_") else f"FLASHCAST_{field}"
+        secret = "PASSWORD" in field or "TOKEN" in field
+        message = one["msg"].removeprefix("Value error, ")
+        shown = "" if secret else f" = {one['input']!r}"
+        lines.append(f"{variable}{inner}{shown}: {message}" if name else message)
     return "\n".join(lines)

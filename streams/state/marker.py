@@ -45,7 +45,7 @@ def decode(data: bytes) -> Marker:
         ) from None
     if marker.version != MARKER_VERSION:
         raise StateError(
-            f"the checkpoint marker has version {marker.version}, this release reads {MARKER_VERSION}: "
-            "run the release that wrote it, or start with a new application name"
+            f"the checkpoint marker has version {marker.version}, this release reads "
+            f"{MARKER_VERSION}: run the release that wrote it, or start with a new application name"
         )
     return marker
