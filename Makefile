@@ -1,0 +1,41 @@
+# Everything here sets up what it needs: Python 3.11+ and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test lint bench clean
+help:
+	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
+	@echo "make test            the test suite (ARGS='-k windows')"
+	@echo "make lint            format, lint, types, import direction"
+	@echo "make bench           the benchmarks, as tables"
+	@echo "make clean           remove the virtual environment and caches"
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flashcast needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@echo "setting up $(VENV): a minute the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@echo "compiling the stream kernels"
+	@$(BIN)/python -m streams.warm_up
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/flashcast demo $(ARGS)
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find streams models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,156 @@
+"""Outputs waiting for the next checkpoint, and how they look on the wire.
+
+Forecasts, decisions, late events and dead letters are CloudEvents 1.0 in Kafka's binary mode: attributes as `ce_`
+headers, the record as JSON. `demand-windows` come as finished batches, without headers.
+"""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from streams import topics
+from streams.checkpoint import Output
+from streams.codec.decode import Original
+from streams.codec.write import RecordBatch, encode_records
+from streams.records import (
+    CapacityForecast,
+    CapacityShare,
+    DemandForecast,
+    PriceAdjustment,
+    Refused,
+    RestockEvent,
+    decision_id,
+    refused_id,
+)
+
+CONTENT_TYPE: Final = ("content-type", b"application/json")
+SPEC_VERSION: Final = ("ce_specversion", b"1.0")
+CE_TYPES: Final = {
+    topics.DEMAND_FORECASTS: "flashcast.demand-forecast.v1",
+    topics.RESTOCK_EVENTS: "flashcast.restock.v1",
+    topics.PRICE_ADJUSTMENTS: "flashcast.price-adjustment.v1",
+    topics.CAPACITY_FORECASTS: "flashcast.capacity-forecast.v1",
+    topics.LATE_EVENTS: "flashcast.late-event.v1",
+    topics.DEAD_LETTERS: "flashcast.dead-letter.v1",
+}
+RECORD_OVERHEAD_BYTES: Final = 300  # headers and framing of one CloudEvent, roughly
+
+Decision = DemandForecast | RestockEvent | PriceAdjustment | CapacityForecast
+_TOPIC_OF: Final[dict[type, str]] = {
+    DemandForecast: topics.DEMAND_FORECASTS,
+    RestockEvent: topics.RESTOCK_EVENTS,
+    PriceAdjustment: topics.PRICE_ADJUSTMENTS,
+    CapacityForecast: topics.CAPACITY_FORECASTS,
+}
+Headers = list[tuple[str, bytes]]
+Encoded = tuple[bytes | None, bytes | None, Headers]
+
+
+def rfc3339(time_ms: int) -> str:
+    """The UTC time as CloudEvents wants it, to the millisecond."""
+    stamp = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cloud_event_headers(topic: str, event_id: str, source: str, time_ms: int) -> Headers:
+    """The CloudEvents attributes of one record on a logical output topic."""
+    return [
+        ("ce_id", event_id.encode()),
+        ("ce_type", CE_TYPES[topic].encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", rfc3339(time_ms).encode()),
+        SPEC_VERSION,
+        CONTENT_TYPE,
+    ]
+
+
+def encode_decision(record: Decision, source: str) -> tuple[str, Encoded]:
+    """(logical topic, encoded record) of a forecast or decision; its id depends on nothing that a rerun changes."""
+    topic = _TOPIC_OF[type(record)]
+    key, origin_ms = (
+        (record.service, record.as_of_ms)
+        if isinstance(record, CapacityForecast)
+        else (record.sku, record.origin_ms)
+    )
+    headers = cloud_event_headers(topic, decision_id(topic, key, origin_ms), source, origin_ms)
+    return topic, (key.encode(), msgspec.json.encode(record), headers)
+
+
+def refused_record(
+    topic: str, partition: int, original: Original, reason: str, detail: str, bytes_max: int
+) -> Refused:
+    """The record as it came, with where from and why; a value above `bytes_max` is cut to its head."""
+    value = original.value
+    truncated = value is not None and len(value) > bytes_max
+    key = original.key if original.key is None else original.key[:bytes_max]
+    return Refused(
+        topic=topic,
+        partition=partition,
+        offset=original.offset,
+        timestamp_ms=original.timestamp_ms,
+        reason=reason,
+        detail=detail,
+        key=None if key is None else base64.b64encode(key).decode(),
+        value=None if value is None else base64.b64encode(value[:bytes_max]).decode(),
+        headers=[
+            (name, None if content is None else base64.b64encode(content[:bytes_max]).decode())
+            for name, content in original.headers
+        ],
+        value_length=0 if value is None else len(value),
+        value_sha256=hashlib.sha256(value or b"").hexdigest(),
+        truncated=truncated,
+    )
+
+
+class Outbox:
+    """Collects the outputs of one partition in the order in which they arose."""
+
+    def __init__(self, source: str, dead_letter_bytes_max: int) -> None:
+        self._source = source
+        self._bytes_max = dead_letter_bytes_max
+        self._batches: list[Output] = []
+        self._records: dict[str, list[Encoded]] = {}
+        self.waiting_bytes = 0
+
+    def add_batches(self, topic: str, batches: list[RecordBatch]) -> None:
+        """Finished batches, such as a bucket's windows."""
+        self._batches += [Output(topic, batch) for batch in batches]
+        self.waiting_bytes += sum(len(batch.body) for batch in batches)
+
+    def add_decision(self, record: Decision) -> None:
+        """A forecast or decision."""
+        topic, encoded = encode_decision(record, self._source)
+        self._add(topic, encoded)
+
+    def add_share(self, share: CapacityShare) -> None:
+        """This partition's part of the load; keyed so that a repeated one overwrites."""
+        key = f"{share.partition}".encode()
+        self._add(topics.CAPACITY_SHARES, (key, msgspec.json.encode(share), []))
+
+    def add_refused(
+        self, to_topic: str, topic: str, partition: int, original: Original, reason: str, detail: str
+    ) -> None:
+        """A late event or dead letter, with the key it came with."""
+        refused = refused_record(topic, partition, original, reason, detail, self._bytes_max)
+        event_id = refused_id(topic, partition, original.offset)
+        headers = cloud_event_headers(to_topic, event_id, self._source, original.timestamp_ms)
+        key = original.key[: self._bytes_max] if original.key is not None else None
+        self._add(to_topic, (key, msgspec.json.encode(refused), headers))
+
+    def _add(self, topic: str, encoded: Encoded) -> None:
+        self._records.setdefault(topic, []).append(encoded)
+        self.waiting_bytes += len(encoded[1] or b"") + RECORD_OVERHEAD_BYTES
+
+    def __len__(self) -> int:
+        return len(self._batches) + sum(map(len, self._records.values()))
+
+    def take(self) -> list[Output]:
+        """Everything collected, as batches; the outbox is empty afterwards."""
+        outputs = self._batches
+        for topic, records in self._records.items():
+            outputs += [Output(topic, batch) for batch in encode_records(records)]
+        self._batches, self._records, self.waiting_bytes = [], {}, 0
+        return outputs
