@@ -4,7 +4,8 @@
     ├── ConfigurationError   a setting is missing, malformed or contradictory: the operator mends it
     ├── ContractError        a record breaks the wire contract: a dead letter, with its reason
     ├── BrokerError          Kafka is unreachable or refused something
-    │   └── FencedError      another owner has this partition: forget all, join again
+    │   ├── FencedError      another owner has this partition: forget all, join again
+    │   └── CodecError       fetched bytes are no record batch, or a corrupt one: fetch them again
     └── StateError           a snapshot, marker or changelog row cannot be trusted
 
 Whose fault an error is, is its type. A message says what was wrong, with the value, and what to do.
@@ -56,6 +57,10 @@ class BrokerError(FlashcastError):
 
 class FencedError(BrokerError):
     """Another owner has taken this partition."""
+
+
+class CodecError(BrokerError):
+    """Fetched bytes that are no record batch, or a corrupt one; the message names the offset."""
 
 
 class StateError(FlashcastError):

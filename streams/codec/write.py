@@ -1,0 +1,203 @@
+"""Record batches to produce: plain records one by one, windows and changelog rows in one pass."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+import msgspec
+from aiokafka.record.util import calc_crc32c
+
+from streams.codec.columns import Bytes, Int64s, NameArrays
+from streams.records import DemandWindow
+
+HEADER_BYTES: Final = 61
+BYTES_MAX: Final = 900_000  # below the broker's own limit for a batch, which is 1 MiB by default
+_FRAME: Final = Struct(">qiibI")  # base offset, length, leader epoch, magic, CRC
+_BODY: Final = Struct(">hiqqqhii")  # attributes ... record count: what the CRC covers
+_TRANSACTIONAL: Final = 0x10
+_PRODUCER_UNKNOWN: Final = (-1, -1, -1)  # id, epoch, base sequence
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Encoded records of one batch (format v2, uncompressed), still without its header.
+
+    All have the timestamp that is given with the batch when it is sent.
+    """
+
+    body: bytes
+    count: int
+
+    @property
+    def size_bytes(self) -> int:
+        return HEADER_BYTES + len(self.body)
+
+    def builder(self, timestamp_ms: int, *, transactional: bool = False) -> "BatchBuilder":
+        """For `AIOKafkaProducer.send_batch`, once; `transactional` as the producer is."""
+        return BatchBuilder(self, timestamp_ms, transactional)
+
+    def whole(self, base_offset: int, timestamp_ms: int) -> bytes:
+        """The batch as a broker would hand it out, its first record at `base_offset`."""
+        return framed(self, timestamp_ms, base_offset=base_offset)
+
+
+def framed(
+    batch: RecordBatch,
+    timestamp_ms: int,
+    *,
+    base_offset: int = 0,
+    attributes: int = 0,
+    producer: tuple[int, int, int] = _PRODUCER_UNKNOWN,
+) -> bytes:
+    """Header and records; `producer` is (id, epoch, base sequence)."""
+    count = batch.count
+    covered = (
+        _BODY.pack(attributes, count - 1, timestamp_ms, timestamp_ms, *producer, count) + batch.body
+    )
+    after_length = _FRAME.size - 12
+    crc = calc_crc32c(covered)
+    return _FRAME.pack(base_offset, after_length + len(covered), -1, 2, crc) + covered
+
+
+class BatchBuilder:
+    """What AIOKafkaProducer.send_batch and its sender ask of a builder (aiokafka 0.14)."""
+
+    __slots__ = ("_attributes", "_batch", "_buffer", "_producer", "_timestamp_ms")
+
+    def __init__(self, batch: RecordBatch, timestamp_ms: int, transactional: bool) -> None:
+        self._batch = batch
+        self._timestamp_ms = timestamp_ms
+        self._attributes = _TRANSACTIONAL if transactional else 0
+        self._producer = _PRODUCER_UNKNOWN
+        self._buffer: bytes | None = None
+
+    def record_count(self) -> int:
+        return self._batch.count
+
+    def size(self) -> int:
+        return self._batch.size_bytes
+
+    def closed(self) -> bool:
+        return True  # so the sender does not linger for more records
+
+    def close(self) -> None:
+        pass  # it never was open
+
+    def append(self, **_: object) -> None:
+        """The answer of a full builder."""
+
+    def _set_producer_state(self, producer_id: int, epoch: int, base_sequence: int) -> None:
+        self._producer = (producer_id, epoch, base_sequence)
+
+    def _build(self) -> bytes:
+        if self._buffer is None:  # a retry must send the same bytes, sequence numbers and all
+            self._buffer = framed(
+                self._batch,
+                self._timestamp_ms,
+                attributes=self._attributes,
+                producer=self._producer,
+            )
+        return self._buffer
+
+
+def encode_records(
+    records: Iterable[tuple[bytes | None, bytes | None, Headers]], bytes_max: int = BYTES_MAX
+) -> list[RecordBatch]:
+    """Batches of (key, value, headers), none above `bytes_max` unless one record alone is."""
+    batches: list[RecordBatch] = []
+    body = bytearray()
+    count = 0
+    for key, value, headers in records:
+        record = _record(count, key, value, headers)
+        if count and HEADER_BYTES + len(body) + len(record) > bytes_max:
+            batches.append(RecordBatch(bytes(body), count))
+            body.clear()
+            count = 0
+            record = _record(count, key, value, headers)
+        body += record
+        count += 1
+    if count:
+        batches.append(RecordBatch(bytes(body), count))
+    return batches
+
+
+def encode_windows(
+    bucket_start_ms: int,
+    bucket_ms: int,
+    names: NameArrays,
+    rows: Int64s,
+    clicks: Int64s,
+    carts: Int64s,
+    orders: Int64s,
+    units: Int64s,
+    revenue_cents: Int64s,
+    price_cents: Int64s,
+    competitor_price_cents: Int64s,
+    in_stock_ms: Int64s,
+    bytes_max: int = BYTES_MAX,
+) -> list[RecordBatch]:
+    """`demand-windows` of one closed bucket: one DemandWindow a row, key = SKU, no headers.
+
+    All arrays are [n], in the order of `rows`.
+    """
+    figures = (
+        clicks,
+        carts,
+        orders,
+        units,
+        revenue_cents,
+        price_cents,
+        competitor_price_cents,
+        in_stock_ms,
+    )
+    columns = [figure.tolist() for figure in figures]
+    records: list[tuple[bytes, bytes, Headers]] = []
+    for row, *values in zip(rows.tolist(), *columns, strict=True):
+        name = names.name(row)
+        window = DemandWindow(name.decode(), bucket_start_ms, bucket_ms, *values)
+        records.append((name, msgspec.json.encode(window), ()))
+    return encode_records(records, bytes_max)
+
+
+def encode_rows(
+    names: NameArrays, rows: Int64s, values: Bytes, bytes_max: int = BYTES_MAX
+) -> list[RecordBatch]:
+    """Changelog records: key = the row's SKU, value = `values[i]`, uint8 [n, W], of `rows[i]`."""
+    return encode_records(
+        ((names.name(row), values[i].tobytes(), ()) for i, row in enumerate(rows.tolist())),
+        bytes_max,
+    )
+
+
+def _record(index: int, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
+    """One record: length, attributes, timestamp delta 0, offset delta, key, value, headers."""
+    body = bytearray(b"\x00\x00")
+    _put_varint(body, index)
+    _put_bytes(body, key)
+    _put_bytes(body, value)
+    _put_varint(body, len(headers))
+    for name, content in headers:
+        _put_bytes(body, name.encode())
+        _put_bytes(body, content)
+    length = bytearray()
+    _put_varint(length, len(body))
+    return bytes(length + body)
+
+
+def _put_bytes(out: bytearray, data: bytes | None) -> None:
+    if data is None:
+        out.append(1)  # -1
+        return
+    _put_varint(out, len(data))
+    out += data
+
+
+def _put_varint(out: bytearray, number: int) -> None:
+    zigzag = number << 1  # never negative here
+    while zigzag >= 0x80:
+        out.append(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    out.append(zigzag)
