@@ -1,0 +1,77 @@
+"""The latest `capacity-forecasts` record of each service, read from the topic itself.
+
+One worker sums the shares of all partitions, but every worker's web answers for the sum: whichever
+pod an autoscaler's request reaches, the answer is the same, and it outlives a restart.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from aiokafka import ConsumerRecord
+
+from streams.records import CapacityForecast
+from streams.settings import Settings
+from streams.topics import CAPACITY_FORECASTS
+from streams.web.follow import Follower
+
+log = structlog.get_logger("flashcast.web")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One record and the wall clock time until which it may be acted upon."""
+
+    forecast: CapacityForecast
+    fresh_until_ms: int
+
+
+class CapacityFeed:
+    """Follows the topic between `start` and `stop`. Bounded by the configured services."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._services = {service.name for service in settings.services}
+        self._held: dict[str, Held] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def latest(self, service: str) -> Held | None:
+        """None: no record of this service has been read."""
+        return self._held.get(service)
+
+    def add(self, value: bytes | None, timestamp_ms: int) -> None:
+        """Take in one record. One that cannot be read changes nothing."""
+        if value is None:
+            return
+        try:
+            forecast = msgspec.json.decode(value, type=CapacityForecast)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("a capacity-forecasts record cannot be read, skipped", error=str(error))
+            return
+        if forecast.service in self._services:
+            self._held[forecast.service] = Held(forecast, self._fresh_until(forecast, timestamp_ms))
+
+    def _fresh_until(self, forecast: CapacityForecast, timestamp_ms: int) -> int:
+        if self._settings.clock == "wall":
+            return forecast.valid_until_ms
+        # event clock: a forecast about the past is as fresh as its publication
+        return timestamp_ms + forecast.valid_until_ms - forecast.as_of_ms
+
+    async def start(self) -> None:
+        """Begin to follow the topic; never waits for the broker."""
+
+        def take(_: str, record: ConsumerRecord) -> None:
+            self.add(record.value, record.timestamp)
+
+        follower = Follower(self._settings, (CAPACITY_FORECASTS,), take)
+        self._task = asyncio.create_task(follower.run(), name="capacity-feed")
+
+    async def stop(self) -> None:
+        """Leave the broker."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None

@@ -1,0 +1,208 @@
+"""The live page: reads the output topics, keeps a `Board`, pushes it to browsers.
+
+Its own process and port, so that workers do not pay for it. A browser gets the newest state over
+server-sent events, at its own pace: a slow one skips states, it makes nothing wait and nothing grow.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiokafka import ConsumerRecord
+
+from streams.records import HORIZONS_MS
+from streams.settings import Settings
+from streams.topics import OUTPUT_TOPICS
+from streams.web import page
+from streams.web.access import COOKIE, Handler, allowed, guarded, matches, problem, refusal, session
+from streams.web.board import Board
+from streams.web.follow import Follower, Link
+from streams.web.server import served, wall_clock_ms
+
+STATIC: Final = Path(__file__).parent / "static"
+FILES: Final = ("dashboard.js", "dashboard.css", "charts.js", "uPlot.iife.min.js", "uPlot.min.css")
+CELL_MS_MIN: Final = 60_000
+LOOK_BACK_MS: Final = 6 * 3_600_000
+PUSH_S: Final = 0.5
+HEARTBEAT_PUSHES: Final = 10  # said again after so many pushes without news
+BROWSERS_MAX: Final = 50
+SESSION_S: Final = 12 * 3_600
+
+log = structlog.get_logger("flashcast.dashboard")
+
+
+class Dashboard:
+    """Builds what is pushed, at most once per change for all browsers together."""
+
+    def __init__(self, board: Board, link: Link) -> None:
+        self.board = board
+        self.link = link
+        self.browsers = 0
+        self._built = (-1, b"")
+
+    def key(self) -> tuple[object, ...]:
+        """Changes when there is something new to show."""
+        link = self.link
+        return (self.board.version, link.state, link.detail, link.missing, link.behind > 0)
+
+    def state(self, sku: str | None, horizon_ms: int) -> bytes:
+        """JSON of the whole page, for one selection."""
+        if self._built[0] != self.board.version:
+            self._built = (self.board.version, msgspec.json.encode(page.overview(self.board)))
+        parts: dict[str, Any] = {
+            "link": asdict(self.link),
+            "overview": msgspec.Raw(self._built[1]),
+            "selection": page.selection(self.board, sku, horizon_ms),
+        }
+        return msgspec.json.encode(parts)
+
+
+def build(dashboard: Dashboard, settings: Settings) -> web.Application:
+    """The web application: page, state, stream and search."""
+    token = settings.web_token
+
+    @web.middleware
+    async def with_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        open_to_all = request.path in ("/login", "/livez") or request.path.startswith("/static/")
+        if allowed(request, token) or (open_to_all and token is not None):
+            return await handler(request)
+        if token is not None and request.path == "/":
+            return web.FileResponse(STATIC / "login.html", status=401)
+        return refusal(token)
+
+    async def index(_: web.Request) -> web.StreamResponse:
+        return web.FileResponse(STATIC / "dashboard.html")
+
+    async def asset(request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if name not in FILES:
+            return problem(404, "no such file")
+        return web.FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        offered = (await request.post()).get("token", "")
+        if token is None or not isinstance(offered, str) or not matches(token, offered.strip()):
+            return web.FileResponse(STATIC / "login.html", status=401)
+        response = web.Response(status=303, headers={"Location": "/"})
+        response.set_cookie(
+            COOKIE,
+            session(token),
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="Strict",
+            secure=request.secure,
+        )
+        return response
+
+    async def state(request: web.Request) -> web.StreamResponse:
+        sku, horizon_ms = _selected(request)
+        return web.Response(body=dashboard.state(sku, horizon_ms), content_type="application/json")
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        if dashboard.browsers >= BROWSERS_MAX:
+            return problem(503, f"{BROWSERS_MAX} browsers are connected: that is the limit")
+        return await _pushed(request, dashboard)
+
+    async def skus(request: web.Request) -> web.StreamResponse:
+        return web.json_response(page.search(dashboard.board, request.query.get("q", "")))
+
+    async def livez(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"alive": True})
+
+    app = web.Application(middlewares=[guarded, with_token], client_max_size=4_096)
+    app.router.add_get("/", index)
+    app.router.add_get("/static/{name}", asset)
+    app.router.add_post("/login", login)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/v1/state", state)
+    app.router.add_get("/v1/stream", stream)
+    app.router.add_get("/v1/skus", skus)
+    return app
+
+
+def _selected(request: web.Request) -> tuple[str | None, int]:
+    asked = request.query.get("horizon_ms", "")
+    horizon_ms = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
+    if horizon_ms not in HORIZONS_MS:
+        horizon_ms = HORIZONS_MS[1]
+    return request.query.get("sku") or None, horizon_ms
+
+
+async def _pushed(request: web.Request, dashboard: Dashboard) -> web.StreamResponse:
+    """The state now, and again after every change, until the browser or the server leaves."""
+    sku, horizon_ms = _selected(request)
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+    )
+    dashboard.browsers += 1
+    try:
+        await response.prepare(request)
+        await response.write(b"retry: 1000\n\n")
+        sent: tuple[object, ...] | None = None
+        quiet = 0
+        while request.transport is not None and not request.transport.is_closing():
+            key = dashboard.key()
+            if key != sent or quiet >= HEARTBEAT_PUSHES:
+                await response.write(b"data: %s\n\n" % dashboard.state(sku, horizon_ms))
+                sent, quiet = key, 0
+            quiet += 1
+            await asyncio.sleep(PUSH_S)
+    except (ConnectionResetError, asyncio.CancelledError):
+        pass  # the browser left, or the server stops
+    finally:
+        dashboard.browsers -= 1
+    return response
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, host: str, port: int, look_back_ms: int = LOOK_BACK_MS
+) -> AsyncIterator[int]:
+    """The dashboard while the block runs; gives the port bound (`port` 0: a free one)."""
+    board = Board(cell_ms=max(CELL_MS_MIN, settings.bucket_ms))
+
+    def take(topic: str, record: ConsumerRecord) -> None:
+        if record.value is not None:
+            board.add(topic, record.partition, record.value)
+
+    follower = Follower(settings, OUTPUT_TOPICS, take, max(0, wall_clock_ms() - look_back_ms))
+    app = build(Dashboard(board, follower.link), settings)
+    reading = asyncio.create_task(follower.run(), name="dashboard-follower")
+    reading.add_done_callback(_complain)
+    try:
+        async with served(app, host, port, "FLASHCAST_DASHBOARD_PORT") as bound:
+            yield bound
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the dashboard no longer reads the topics", error=repr(task.exception()))
+
+
+def run_dashboard(settings: Settings, look_back_ms: int = LOOK_BACK_MS) -> int:
+    """Serve the page until SIGINT or SIGTERM. Raises ConfigurationError when the port is taken."""
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        host = settings.web_host
+        async with running(settings, host, settings.dashboard_port, look_back_ms) as port:
+            shown = f"[{host}]" if ":" in host else host
+            print(f"dashboard: http://{shown}:{port}/", flush=True)
+            await stop.wait()
+
+    asyncio.run(serve())
+    return 0

@@ -1,0 +1,154 @@
+"""Reading topics without a group: what the page, the capacity answer and `tail` stand on.
+
+Never creates a topic by asking for it, waits for those that are not there yet, and outlives the
+broker: positions are kept here, so that a reconnect neither loses nor repeats a record.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.fetching import client_options, isolation_level
+from streams.settings import Settings
+
+RETRY_S: Final = 2.0
+PROBE_S: Final = 3.0  # how often it is made sure that the broker still answers
+PROBE_TIMEOUT_S: Final = 5.0
+RECORDS_MAX: Final = 2_000  # taken at once, before others get their turn on the loop
+
+State = Literal["connecting", "waiting", "live", "unreachable"]
+Take = Callable[[str, ConsumerRecord], None]  # logical topic name, record
+
+log = structlog.get_logger("flashcast.follow")
+
+
+@dataclass(slots=True)
+class Link:
+    """How the connection stands, for people."""
+
+    state: State = "connecting"
+    detail: str = ""
+    missing: tuple[str, ...] = ()  # topics that are not there yet
+    behind: int = 0  # records that are there and not yet read
+    changes: int = 0
+
+    def become(self, state: State, detail: str = "") -> None:
+        """Note a change of state once."""
+        if (state, detail) != (self.state, self.detail):
+            self.state, self.detail = state, detail
+            self.changes += 1
+            log.info("connection", state=state, detail=detail)
+
+
+@dataclass(slots=True)
+class Follower:
+    """Follows `names` (logical) from `since_ms` on (record timestamps; None: from now on).
+
+    `run` gives every record to `take`, in order within a partition, until cancelled or until
+    `stop_at_end` and everything that was there has been read.
+    """
+
+    settings: Settings
+    names: Sequence[str]
+    take: Take
+    since_ms: int | None = 0
+    stop_at_end: bool = False
+    link: Link = field(default_factory=Link)
+    _positions: dict[TopicPartition, int] = field(default_factory=dict)
+    _logical: dict[str, str] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        self._logical = {self.settings.topic(name): name for name in self.names}
+        while True:
+            try:
+                await self._follow()
+                return
+            except (KafkaError, OSError, TimeoutError) as error:
+                self.link.become("unreachable", self._reason(error))
+            await asyncio.sleep(RETRY_S)
+
+    async def _follow(self) -> None:
+        consumer = AIOKafkaConsumer(
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level=isolation_level(self.settings),
+            **client_options(self.settings),
+        )
+        try:
+            await consumer.start()
+            probed = -PROBE_S
+            while True:
+                if time.monotonic() - probed >= PROBE_S:
+                    await self._probe(consumer)
+                    probed = time.monotonic()
+                if not consumer.assignment():
+                    if self.stop_at_end:
+                        return
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                await self._take(consumer)
+                if self.stop_at_end and self.link.behind == 0:
+                    return
+        finally:
+            await consumer.stop()
+
+    async def _probe(self, consumer: AIOKafkaConsumer) -> None:
+        """Ask which topics there are; begin with those that have appeared."""
+        there = await asyncio.wait_for(consumer.topics(), PROBE_TIMEOUT_S)
+        wanted = [name for name in self._logical if name in there]
+        self.link.missing = tuple(sorted(set(self._logical) - set(wanted)))
+        partitions = {
+            TopicPartition(name, number)
+            for name in wanted
+            for number in consumer.partitions_for_topic(name) or ()
+        }
+        if partitions != consumer.assignment():
+            new = partitions - set(self._positions)
+            consumer.assign(list(partitions))
+            self._positions |= await self._first(consumer, new)
+            for partition in partitions:
+                consumer.seek(partition, self._positions[partition])
+        if partitions:
+            self.link.become("live")
+        else:
+            self.link.become("waiting", "topics are not there yet: flashcast topics create")
+
+    async def _first(
+        self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Where to begin. A topic that appears while following is read from its start."""
+        wanted = list(partitions)
+        if not wanted:
+            return {}
+        if self.since_ms == 0 or self._positions:
+            return dict(await consumer.beginning_offsets(wanted))
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
+        if self.since_ms is None:
+            return ends
+        found = await consumer.offsets_for_times(dict.fromkeys(wanted, self.since_ms))
+        return {one: found[one].offset if found.get(one) else ends[one] for one in wanted}
+
+    async def _take(self, consumer: AIOKafkaConsumer) -> None:
+        answer = await consumer.getmany(timeout_ms=300, max_records=RECORDS_MAX)
+        for partition, records in answer.items():
+            name = self._logical[partition.topic]
+            for record in records:
+                self.take(name, record)
+            self._positions[partition] = records[-1].offset + 1
+        self.link.behind = 0
+        for partition in consumer.assignment():
+            position = await consumer.position(partition)  # past control records too
+            self._positions[partition] = max(position, self._positions[partition])
+            self.link.behind += max(0, (consumer.highwater(partition) or position) - position)
+        await asyncio.sleep(0)
+
+    def _reason(self, error: BaseException) -> str:
+        said = str(error) or type(error).__name__
+        return f"broker {self.settings.bootstrap_servers}: {said}"

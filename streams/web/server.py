@@ -1,0 +1,142 @@
+"""The worker's own web: `/livez`, `/readyz`, `/metrics`, `/v1/capacity/{service}`.
+
+Served inside the worker's loop, apart from Faust's, whose `/` answers OK before it has joined its
+group. Probes carry no token (Kubernetes cannot give them a secret one): without it they say only
+yes or no, with it why.
+"""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+from aiohttp import web
+
+from streams.errors import ConfigurationError
+from streams.monitor import CONTENT_TYPE, Monitor
+from streams.settings import Settings
+from streams.web.access import Handler, allowed, guarded, problem, refusal
+from streams.web.capacity_feed import CapacityFeed, Held
+
+RETRY_AFTER_S: Final = "10"
+PROBES: Final = ("/livez", "/readyz")
+
+
+class WorkerStatus(Protocol):
+    """What the web asks of the worker. Answers must hold no secret: they are sent as they are."""
+
+    def not_alive(self) -> Sequence[str]:
+        """Why this process should be restarted; empty: it is alive."""
+
+    def not_ready(self) -> Sequence[str]:
+        """What it waits for, e.g. `partition 3 is being restored`; empty: every assigned
+        partition is restored and consuming.
+        """
+
+
+class CapacitySource(Protocol):
+    """Where the capacity answer comes from; `CapacityFeed` unless a test stands in."""
+
+    def latest(self, service: str) -> Held | None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def build(
+    status: WorkerStatus,
+    monitor: Monitor,
+    settings: Settings,
+    capacity: CapacitySource | None = None,
+    now_ms: Callable[[], int] = wall_clock_ms,
+) -> web.Application:
+    """The application. It follows `capacity-forecasts` for as long as it runs."""
+    source = capacity if capacity is not None else CapacityFeed(settings)
+    token = settings.web_token
+    services = {service.name for service in settings.services}
+
+    @web.middleware
+    async def with_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in PROBES or allowed(request, token):
+            return await handler(request)
+        return refusal(token)
+
+    def probe(request: web.Request, reasons: Sequence[str], name: str) -> web.Response:
+        body: dict[str, object] = {name: not reasons}
+        if allowed(request, token):
+            body["reasons"] = list(reasons)
+        return web.json_response(body, status=503 if reasons else 200)
+
+    async def livez(request: web.Request) -> web.Response:
+        return probe(request, status.not_alive(), "alive")
+
+    async def readyz(request: web.Request) -> web.Response:
+        return probe(request, [*status.not_alive(), *status.not_ready()], "ready")
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=monitor.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def forecast(request: web.Request) -> web.Response:
+        service = request.match_info["service"]
+        if service not in services:
+            return problem(404, f"no service {service!r}: configured are {sorted(services)}")
+        return answer(service, source.latest(service), now_ms())
+
+    async def following(_: web.Application) -> AsyncIterator[None]:
+        await source.start()
+        yield
+        await source.stop()
+
+    app = web.Application(middlewares=[guarded, with_token])
+    app.cleanup_ctx.append(following)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/v1/capacity/{service}", forecast)
+    return app
+
+
+def answer(service: str, held: Held | None, now_ms: int) -> web.Response:
+    """The forecast as published, or 503: never a number, since an autoscaler would take 0 as
+    "scale to nothing" and a stale figure as the truth.
+    """
+    if held is None:
+        return _unavailable(f"no capacity forecast for {service!r} yet")
+    if now_ms > held.fresh_until_ms:
+        age_s = (now_ms - held.fresh_until_ms) / 1_000
+        return _unavailable(f"the last capacity forecast for {service!r} expired {age_s:.0f} s ago")
+    return web.Response(body=msgspec.json.encode(held.forecast), content_type="application/json")
+
+
+def _unavailable(error: str) -> web.Response:
+    response = problem(503, error)
+    response.headers["Retry-After"] = RETRY_AFTER_S
+    return response
+
+
+@contextlib.asynccontextmanager
+async def served(
+    app: web.Application, host: str, port: int, variable: str = "FLASHCAST_WEB_PORT"
+) -> AsyncIterator[int]:
+    """Serve `app` while the block runs; gives the port bound (`port` 0: a free one).
+
+    Raises ConfigurationError when it cannot be bound.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{variable} = {port}: cannot listen on {host}:{port} ({error.strerror}); "
+                "choose another port, or 0 for a free one"
+            ) from None
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
