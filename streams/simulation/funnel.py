@@ -82,7 +82,7 @@ def rates_per_s(assortment: Assortment, at_ms: int, response: Floats) -> Floats:
 
 
 def counts(seed: int, tick: int, means: Floats) -> NDArray[np.int64]:
-    """How many events of each kind [n, 3]: Poisson with `means`, the same draw for the same tick."""
+    """How many events of each kind [n, 3]: Poisson with `means`, one draw for one tick."""
     skus = np.arange(len(means))
     draws = [
         uniform(seed, draw, tick, skus)
