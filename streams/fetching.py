@@ -1,0 +1,331 @@
+"""Raw fetch responses out of aiokafka: whole record batches as bytes, and no object per event.
+
+aiokafka's fetcher wraps the bytes of each answer in `MemoryRecords`, a name at the top of its module. We put a
+stand-in there that also keeps the bytes. That is a private seam: aiokafka is pinned, `seam_problem` tests the
+assumption at start, and where it does not hold records are fetched one by one and packed again, slower.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiokafka.consumer.fetcher as aiokafka_fetcher
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from streams.codec.batches import iter_records, read_batches
+from streams.codec.decode import Fetch
+from streams.errors import BrokerError, FlashcastError, StateError
+from streams.settings import Settings
+
+log = structlog.get_logger("flashcast.fetching")
+
+_PARTITION_BYTES_MAX: Final = 1 << 20  # one partition's share of one answer
+_BATCH_BYTES_MAX: Final = 1 << 30  # of a batch packed again from records: never full
+_POLL_S: Final = 0.2
+_AiokafkaRecords: Final = aiokafka_fetcher.MemoryRecords
+
+
+class KeptRecords:
+    """aiokafka's `MemoryRecords`, which also keeps the bytes it was made from."""
+
+    __slots__ = ("_records", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._records = _AiokafkaRecords(data)
+
+    def has_next(self) -> bool:
+        return bool(self._records.has_next())
+
+    def next_batch(self) -> Any:
+        return self._records.next_batch()
+
+    def size_in_bytes(self) -> int:
+        return len(self.data)
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """What every aiokafka client of ours is given: where the broker is, and who we are."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "client_id": settings.application,
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": 30_000,
+    }
+    if "SSL" in settings.security_protocol:
+        authority = str(settings.ssl_ca_file) if settings.ssl_ca_file else None
+        context = ssl.create_default_context(cafile=authority)
+        if settings.ssl_certificate_file is not None:
+            context.load_cert_chain(settings.ssl_certificate_file, settings.ssl_key_file)
+        options["ssl_context"] = context
+    if settings.security_protocol.startswith("SASL") and settings.sasl_password is not None:
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    return options
+
+
+def isolation_level(settings: Settings) -> str:
+    """Brokers without transactions know only uncommitted reads."""
+    exact = settings.processing_guarantee == "exactly_once"
+    return "read_committed" if exact else "read_uncommitted"
+
+
+def seam_problem() -> str | None:
+    """Why raw answers cannot be had from the aiokafka that is installed; None when they can.
+
+    Run once at start, before any consumer is made: it puts the stand-in in place.
+    """
+    try:
+        if not hasattr(aiokafka_fetcher, "MemoryRecords"):
+            return "aiokafka.consumer.fetcher has no MemoryRecords"
+        aiokafka_fetcher.MemoryRecords = KeptRecords
+        data = pack([(7, 1_700_000_000_000, b"key", b"value", [])])
+        records = aiokafka_fetcher.PartitionRecords(
+            TopicPartition("self-test", 0), KeptRecords(data), [(3, 7)], 7, None, None, True, 1
+        )
+        answer = aiokafka_fetcher.FetchResult(
+            TopicPartition("self-test", 0), assignment=None, partition_records=records, backoff=0
+        )
+        if _raw(answer) != (data, 7, [(3, 7)]):
+            return "a fetch answer does not give back its bytes"
+        records = aiokafka_fetcher.PartitionRecords(
+            TopicPartition("self-test", 0), KeptRecords(data), [], 7, None, None, True, 1
+        )
+        if [record.value for record in records] != [b"value"]:
+            return "the stand-in for MemoryRecords cannot be read"
+    except (AttributeError, TypeError) as error:
+        return f"aiokafka has changed inside: {error}"
+    return None
+
+
+def _raw(answer: Any) -> tuple[bytes, int, list[tuple[int, int]]]:
+    """(bytes, offset of the first record wanted, aborted transactions) of one answer."""
+    records = answer._partition_records
+    return records._records.data, records.next_fetch_offset, list(records._aborted_transactions)
+
+
+Packable = tuple[int, int, bytes | None, bytes | None, Iterable[tuple[str, bytes | None]]]
+
+
+def pack(records: Iterable[Packable]) -> bytes:
+    """One uncompressed v2 batch of (offset, timestamp_ms, key, value, headers), offsets ascending."""
+    builder: Any = None
+    base_offset = 0
+    for offset, timestamp_ms, key, value, headers in records:
+        if builder is None:
+            base_offset = offset
+            builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, _BATCH_BYTES_MAX)
+        builder.append(offset - base_offset, timestamp_ms, key, value, list(headers))
+    if builder is None:
+        return b""
+    return base_offset.to_bytes(8, "big") + bytes(builder.build())[8:]
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """A fetch was answered, and there was nothing: the topic partition ends at `position`."""
+
+    topic: str
+    partition: int
+    position: int
+
+
+@dataclass(slots=True)
+class Drained:
+    """What one look at a consumer gave. `lag` counts records behind the end, where it is known."""
+
+    fetches: list[Fetch] = field(default_factory=list)
+    empties: list[Empty] = field(default_factory=list)
+    lag: dict[tuple[str, int], int] = field(default_factory=dict)
+    generation: int = -1
+    error: Exception | None = None  # of one topic partition; what the others gave is still good
+
+
+class Drain:
+    """Takes every answer that a consumer's fetcher holds, all at once: one left behind would hold
+    up the next request to its broker. Used from the consumer's own loop.
+
+    `logical` maps a topic's name on the broker to ours.
+    """
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, logical: Callable[[str], str], raw: bool
+    ) -> None:
+        self._consumer = consumer
+        self._logical = logical
+        self._raw = raw
+        self._answered: dict[TopicPartition, tuple[int, int]] = {}
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until an answer with records is there, or the time is up. Raises what aiokafka found wrong."""
+        fetcher = self._consumer._fetcher
+        if fetcher._records:
+            return
+        waiter = fetcher._create_fetch_waiter()
+        await asyncio.wait([waiter], timeout=timeout_s)
+        if not waiter.done():
+            waiter.cancel()
+            return
+        waiter.result()
+
+    async def take(self) -> Drained:
+        """Whatever is there. `error` is a KafkaError, a CodecError for a corrupt batch, or a StateError
+        when the position is no longer on the broker.
+        """
+        fetcher = self._consumer._fetcher
+        drained = Drained()
+        with fetcher._subscriptions.fetch_context():
+            for tp in list(fetcher._records):
+                try:
+                    await self._take_one(tp, drained)
+                except (KafkaError, FlashcastError) as error:
+                    drained.error = error
+        self._look_for_empty(drained)
+        return drained
+
+    async def _take_one(self, tp: TopicPartition, drained: Drained) -> None:
+        fetcher = self._consumer._fetcher
+        answer = fetcher._records[tp]
+        if not fetcher._subscriptions.is_assigned(tp):
+            fetcher._records.pop(tp, None)
+        elif isinstance(answer, aiokafka_fetcher.FetchError):
+            fetcher._records.pop(tp, None)
+            fetcher._notify(fetcher._wait_consume_future)
+            self._raise(tp, answer)
+        elif self._raw:
+            self._take_raw(tp, answer, drained)
+        else:
+            await self._take_records(tp, drained)
+
+    def _raise(self, tp: TopicPartition, answer: Any) -> None:
+        try:
+            answer.check_raise()
+        except OffsetOutOfRangeError as error:
+            raise StateError(
+                f"{tp.topic}/{tp.partition}: offset {error.args[0].get(tp)} is no longer on the broker, "
+                "its retention passed before it was processed: lengthen retention.ms, and start "
+                "under a new FLASHCAST_APPLICATION to begin at the earliest record"
+            ) from None
+
+    def _take_raw(self, tp: TopicPartition, answer: Any, drained: Drained) -> None:
+        fetcher = self._consumer._fetcher
+        fetcher._records.pop(tp, None)
+        fetcher._notify(fetcher._wait_consume_future)
+        if not answer._assignment.active:
+            return
+        state = answer._assignment.state_value(tp)
+        raw, start, aborted = _raw(answer)
+        if state.has_valid_position and state.position == start:
+            data, next_offset = read_batches(raw, start, aborted)
+            state.consumed_to(next_offset)
+            self._add(drained, tp, data, start, next_offset)
+
+    async def _take_records(self, tp: TopicPartition, drained: Drained) -> None:
+        state = self._state(tp)
+        start = state.position if state is not None and state.has_valid_position else None
+        got = await self._consumer._fetcher.fetched_records({tp}, timeout=0)
+        if start is None or state is None:
+            return
+        data = pack((r.offset, r.timestamp, r.key, r.value, r.headers) for r in got.get(tp, ()))
+        self._add(drained, tp, data, start, state.position)
+
+    def _add(
+        self, drained: Drained, tp: TopicPartition, data: bytes, start: int, next_offset: int
+    ) -> None:
+        if next_offset > start:  # control batches alone move the position too
+            topic = self._logical(tp.topic)
+            drained.fetches.append(Fetch(topic, tp.partition, start, next_offset, data))
+
+    def _state(self, tp: TopicPartition) -> Any:
+        subscription = self._consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return None if assignment is None or not assignment.active else assignment.state_value(tp)
+
+    def _look_for_empty(self, drained: Drained) -> None:
+        """aiokafka notes when each partition was last answered, with records or without."""
+        fetched = {(fetch.topic, fetch.partition) for fetch in drained.fetches}
+        for tp in self._consumer._subscription.assigned_partitions():
+            state = self._state(tp)
+            if state is None or not state.has_valid_position or state.timestamp is None:
+                continue
+            name = (self._logical(tp.topic), tp.partition)
+            end = state.highwater if state.highwater is not None else state.position
+            drained.lag[name] = max(0, end - state.position)
+            now = (state.timestamp, state.position)
+            before = self._answered.get(tp)
+            self._answered[tp] = now
+            answered_anew = before is not None and before != now
+            at_end = state.position >= end and tp not in self._consumer._fetcher._records
+            if answered_anew and at_end and name not in fetched:
+                drained.empties.append(Empty(*name, state.position))
+
+
+class RawReader:
+    """Reads ranges of topic partitions as Fetches, outside any group.
+
+    `consumer` is started, has no group and no other user.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, logical: Callable[[str], str]) -> None:
+        self._consumer = consumer
+        self._drain = Drain(consumer, logical, raw=aiokafka_fetcher.MemoryRecords is KeptRecords)
+
+    async def read(
+        self, topic: str, partition: int, begin: int, end: int, stall_timeout_s: float = 60.0
+    ) -> AsyncIterator[Fetch]:
+        """Every record of `topic` (its name on the broker) with begin <= offset < end.
+
+        Raises BrokerError when nothing arrives for `stall_timeout_s`, StateError when the log no
+        longer reaches back to `begin`.
+        """
+        if begin >= end:
+            return
+        tp = TopicPartition(topic, partition)
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, begin)
+        position, silent_s = begin, 0.0
+        while position < end:
+            await self._drain.wait(_POLL_S)
+            drained = await self._drain.take()
+            if drained.error is not None:
+                raise _ours(drained.error)
+            fetches = [fetch for fetch in drained.fetches if fetch.first_offset == position]
+            silent_s = 0.0 if fetches else silent_s + _POLL_S
+            if silent_s > stall_timeout_s:
+                raise BrokerError(f"{topic}/{partition}: nothing came at offset {position}, {end} is the end")
+            for fetch in fetches:
+                position = fetch.next_offset
+                yield fetch if position <= end else cut(fetch, end)
+
+
+def _ours(error: Exception) -> FlashcastError:
+    return error if isinstance(error, FlashcastError) else BrokerError(str(error) or repr(error))
+
+
+def cut(fetch: Fetch, end: int) -> Fetch:
+    """`fetch` without its records at `end` and beyond."""
+    kept = pack(
+        (r.offset, r.timestamp_ms, r.key, r.value, r.headers)
+        for r in iter_records(fetch.data)
+        if fetch.first_offset <= r.offset < end
+    )
+    return Fetch(fetch.topic, fetch.partition, fetch.first_offset, end, kept)
+
+
+async def offsets_of(
+    lookup: Callable[[list[TopicPartition]], Any], topic: str, partitions: Iterable[int]
+) -> Mapping[int, int]:
+    """Offsets by partition from a consumer's `beginning_offsets` or `end_offsets`; KafkaError as BrokerError."""
+    try:
+        found = await lookup([TopicPartition(topic, partition) for partition in partitions])
+    except KafkaError as error:
+        raise BrokerError(f"{topic}: offsets cannot be read: {error}") from None
+    return {tp.partition: offset for tp, offset in found.items()}

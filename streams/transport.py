@@ -1,0 +1,235 @@
+"""Faust's Kafka transport, one item a fetch: agents receive `Fetch`es, whole answers, instead of single messages.
+
+Faust keeps the group, the rebalances, the agents and their streams. What differs from its own consumer, and why:
+- Every answer is taken at once; topic partitions that run ahead are paused in aiokafka itself.
+- Fetches carry the group generation under which they were taken; those of an older one are dropped, and nothing is
+  taken while the flow is stopped. `Worker.offer` accepts a fetch only where the last one ended, so that nothing can
+  be missed or counted twice, whatever happens between.
+- Positions come from the committed markers (`perform_seek`); group offsets follow them, for lag tools alone.
+- The assignor is always Faust's co-partitioning one: 0.15.3 silently picks round-robin for an app without tables.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport import drivers
+from faust.transport.drivers import aiokafka as faust_aiokafka
+from faust.types import TP, ConsumerMessage
+
+from streams.errors import StateError
+from streams.fetching import Drain, Drained, client_options, isolation_level
+
+if TYPE_CHECKING:
+    from streams.app import FlashcastApp
+
+log = structlog.get_logger("flashcast.transport")
+
+SCHEME: Final = "flashcast"
+FETCH_WAIT_MS: Final = 200  # an idle topic partition is answered, empty, this often
+_TAKE_TIMEOUT_S: Final = 0.2
+_COMMIT_TIMEOUT_S: Final = 5.0
+_RETRY_S: Final = 1.0
+_HEARTBEATS_A_SESSION: Final = 4
+_REBALANCE_TIMEOUT_MS: Final = 30_000
+_POLL_INTERVAL_MS_MAX: Final = 1_800_000  # a long restore polls nothing
+
+Positions = Mapping[tuple[str, int], int]
+
+
+def register() -> None:
+    """Make `flashcast://` a broker URL that Faust knows."""
+    drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
+
+
+class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
+    """aiokafka's consumer in a thread and loop of its own."""
+
+    app: "FlashcastApp"
+    _drain: Drain | None = None
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        settings = self.app.settings
+        self._assignor = self.app.assignor
+        consumer = AIOKafkaConsumer(
+            group_id=settings.topic(settings.application),
+            group_instance_id=settings.group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # positions are ours to set: a lost one must not pass in silence
+            isolation_level=isolation_level(settings),
+            check_crcs=False,  # checked once, over whole batches
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // _HEARTBEATS_A_SESSION,
+            rebalance_timeout_ms=max(_REBALANCE_TIMEOUT_MS, settings.session_timeout_ms),
+            max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
+            **client_options(settings),
+        )
+        prefix = settings.topic_prefix
+        self._drain = Drain(consumer, lambda name: name.removeprefix(prefix), self.app.raw)
+        return consumer
+
+    async def take(self, timeout_s: float) -> Drained:
+        """What the fetcher holds, within `timeout_s`; nothing while the flow is stopped."""
+        taken: Drained = await self.call_thread(self._take, timeout_s)
+        return taken
+
+    async def _take(self, timeout_s: float) -> Drained:
+        consumer, drain = self._ensure_consumer(), self._drain
+        assert drain is not None
+        if consumer._closed:
+            raise ConsumerStoppedError()
+        consumer._coordinator.check_errors()
+        if not self._flowing(consumer):
+            await asyncio.sleep(timeout_s)
+            return Drained()
+        self._pause(consumer)
+        await drain.wait(timeout_s)
+        if not self._flowing(consumer):
+            return Drained()
+        drained = await drain.take()
+        drained.generation = consumer._coordinator.generation
+        return drained
+
+    def _flowing(self, consumer: AIOKafkaConsumer) -> bool:
+        return self.consumer.flow_active and not consumer._subscription.reassignment_in_progress
+
+    def _pause(self, consumer: AIOKafkaConsumer) -> None:
+        """Stop asking for the topic partitions that are ahead, and ask again for those that were."""
+        topic = self.app.settings.topic
+        wanted = {TopicPartition(topic(name), number) for name, number in self.app.worker.ahead}
+        paused = consumer.paused()
+        consumer.pause(*((wanted - paused) & consumer.assignment()))
+        consumer.resume(*(paused - wanted))
+
+    async def seek_all(self, positions: Positions) -> None:
+        """Go to these positions; those of topic partitions that are not ours (any more) are left out."""
+        await self.call_thread(self._seek_all, positions)
+
+    async def _seek_all(self, positions: Positions) -> None:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        for (name, number), offset in positions.items():
+            tp = TopicPartition(self.app.settings.topic(name), number)
+            if tp in assigned:
+                consumer.seek(tp, offset)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Group offsets serve lag tools alone, so a failure is no more than a note.
+
+        True proves that the group still has us as the owner.
+        """
+        consumer = self._ensure_consumer()
+        wanted = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if TopicPartition(tp.topic, tp.partition) in consumer.assignment()
+        }
+        if len(wanted) < len(offsets):
+            return False
+        try:
+            await asyncio.wait_for(consumer.commit(wanted), _COMMIT_TIMEOUT_S)
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
+            log.info("group offsets were not committed", error=str(error) or repr(error))
+            return False
+        return True
+
+    async def group_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """What the group has committed; raises KafkaError."""
+        found: dict[TopicPartition, int | None] = await self.call_thread(self._group_offsets, tps)
+        return found
+
+    async def _group_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int | None]:
+        consumer = self._ensure_consumer()
+        return {tp: await consumer.committed(tp) for tp in tps}
+
+    async def rejoin(self) -> None:
+        """Ask the group for a new assignment."""
+        await self.call_thread(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        self._ensure_consumer()._coordinator.request_rejoin()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's check for stalls reads times that paused partitions do not have; `/livez` has ours."""
+
+
+class Consumer(faust_aiokafka.Consumer):
+    """Faust's consumer, with one message a fetch."""
+
+    app: "FlashcastApp"
+    _thread: ConsumerThread
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def thread(self) -> ConsumerThread:
+        return self._thread
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)
+                continue
+            try:
+                drained = await self._thread.take(_TAKE_TIMEOUT_S)
+            except ConsumerStoppedError:
+                return
+            except KafkaError as error:
+                drained = Drained(error=error)
+            if drained.generation == self.app.consumer_generation_id:
+                self.app.worker.answered(drained)
+                await self._deliver(drained)
+            if drained.error is not None:
+                await self._report(drained.error)
+
+    async def _report(self, error: Exception) -> None:
+        if isinstance(error, StateError):
+            self.app.worker.fail(error)
+        else:
+            log.warning("a fetch failed, trying again", error=str(error) or repr(error))
+        await self.sleep(_RETRY_S)
+
+    async def _deliver(self, drained: Drained) -> None:
+        for fetch in drained.fetches:
+            if not self.flow_active:
+                return  # taken, not delivered: `perform_seek` goes back to what the worker has
+            tp = TP(self.app.settings.topic(fetch.topic), fetch.partition)
+            message = ConsumerMessage(
+                tp.topic, tp.partition, fetch.next_offset - 1, None, 0, None, None, fetch, None, 0, 0, tp,
+                generation_id=drained.generation,
+            )  # fmt: skip
+            await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+    async def perform_seek(self) -> None:
+        """To where the worker's partitions go on, not to the group's offsets."""
+        await self._thread.seek_all(self.app.worker.positions())
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """While they are still ours: a last checkpoint of each partition."""
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        await self.app.worker.hand_over()
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        """Every topic partition with a committed marker; acks play no part."""
+        topic = self.app.settings.topic
+        return (TP(topic(name), number) for name, number in self.app.worker.committed())
+
+    def _new_offset(self, tp: TP) -> int | None:
+        name = tp.topic.removeprefix(self.app.settings.topic_prefix)
+        return self.app.worker.committed().get((name, tp.partition))
+
+
+class Transport(faust_aiokafka.Transport):
+    """What `flashcast://` stands for."""
+
+    Consumer = Consumer
