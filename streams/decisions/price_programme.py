@@ -1,0 +1,215 @@
+"""The dynamic programme behind `price`: compiled, one SKU after another.
+
+    V_k(n) = max over p of  E[ p min(D, n) + V_{k+1}(n - min(D, n)) ],   D ~ Poisson(m(p))
+    m(p)   = mean / periods * exp(-slope (p - p0)),   V_periods(n) = worth of n units left
+
+Stock is a grid of at most `NODES` levels from 0 to what there is (every unit while it fits; between
+levels V is interpolated with its curvature), prices a grid of `PRICES` from floor to ceiling. The
+best price falls as stock rises, and value is unimodal in it, so that each level starts where the
+last one ended. Demand is summed exactly while small, else by three points that have the moments of
+a normal (Gauss-Hermite).
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.decisions.demand import expected_sales
+from streams.jit import njit
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+NODES: Final = 49
+PRICES: Final = 33
+EXACT_MEAN_MAX: Final = 12.0
+PLENTY_DEVIATIONS: Final = 6.0  # of demand, above which stock cannot run out
+
+
+@njit
+def _between(values: Floats, place: float) -> float:
+    """`values` at a fractional index: linear, plus the mean curvature of the two ends."""
+    last = len(values) - 1
+    if place <= 0.0:
+        return float(values[0])
+    if place >= last:
+        return float(values[last])
+    left = int(place)
+    share = place - left
+    here, there = values[left], values[left + 1]
+    line = float(here + share * (there - here))
+    bend = 0.0
+    ends = 0
+    if left > 0:
+        bend += there - 2.0 * here + values[left - 1]
+        ends += 1
+    if left + 2 <= last:
+        bend += values[left + 2] - 2.0 * there + here
+        ends += 1
+    if ends == 0:
+        return line
+    return line - 0.5 * share * (1.0 - share) * bend / ends
+
+
+@njit
+def _period_value(
+    price: float, mean: float, stock: float, per_unit: float, later: Floats
+) -> tuple[float, float]:
+    """(value, expected sales) of one period at `price` from `stock` units.
+
+    `later` is the value by level afterwards; a unit is `per_unit` levels.
+    """
+    if mean > EXACT_MEAN_MAX:
+        spread = math.sqrt(3.0 * mean)
+        value = 0.0
+        sales = 0.0
+        for point in range(-1, 2):
+            sold = min(mean + point * spread, stock)
+            share = 2.0 / 3.0 if point == 0 else 1.0 / 6.0
+            value += share * (price * sold + _between(later, (stock - sold) * per_unit))
+            sales += share * sold
+        return value, sales
+    mass = math.exp(-mean)
+    left = 1.0
+    value = 0.0
+    sales = 0.0
+    count = 0
+    while count < stock and left > 1e-7:
+        value += mass * (price * count + _between(later, (stock - count) * per_unit))
+        sales += mass * count
+        left -= mass
+        count += 1
+        mass *= mean / count
+    left = max(left, 0.0)
+    sold = min(float(count), stock)
+    value += left * (price * sold + _between(later, (stock - sold) * per_unit))
+    return value, sales + left * sold
+
+
+@njit
+def _climb(
+    start: int, prices: Floats, means: Floats, stock: float, per_unit: float, later: Floats
+) -> tuple[int, float]:
+    """(index, value) of the best price of the grid, climbing from index `start`."""
+    best = start
+    value, _ = _period_value(prices[best], means[best], stock, per_unit, later)
+    for step in (-1, 1):
+        moved = False
+        while 0 <= best + step < len(prices):
+            beside = best + step
+            other, _ = _period_value(prices[beside], means[beside], stock, per_unit, later)
+            if other <= value:
+                break
+            best, value, moved = beside, other, True
+        if moved:
+            break
+    return best, value
+
+
+@njit
+def _worth_left(units: float, useful: float, full: float, rest: float) -> float:
+    """Cents that `units` left at the horizon are worth: `full` each for what later demand of mean
+    `useful` takes, `rest` each beyond.
+    """
+    taken = expected_sales(useful, math.sqrt(useful), units)
+    return full * taken + rest * (units - taken)
+
+
+@njit
+def solve(
+    stock: float,
+    mean: float,
+    price_now: float,
+    slope: float,
+    floor: float,
+    ceiling: float,
+    useful: float,
+    full: float,
+    rest: float,
+    periods: int,
+) -> tuple[float, float, float]:
+    """(best price now, its gain over the current price, expected revenue of the next period).
+
+    All in cents. `mean` units are expected over the horizon at `price_now`; units left then are
+    worth `full` each up to demand `useful`, else `rest`.
+    """  # fmt: skip
+    levels = int(min(stock, NODES - 1.0)) + 1
+    levels = max(levels, 2)
+    per_unit = (levels - 1) / stock
+    prices = np.empty(PRICES)
+    means = np.empty(PRICES)
+    for k in range(PRICES):
+        prices[k] = floor + (ceiling - floor) * k / (PRICES - 1)
+        means[k] = mean / periods * math.exp(-slope * (prices[k] - price_now))
+    later = np.empty(levels)
+    for level in range(levels):
+        later[level] = _worth_left(level / per_unit, useful, full, rest)
+    value = np.empty(levels)
+    for _ in range(periods - 1):
+        best = PRICES - 1
+        value[0] = later[0]
+        for level in range(1, levels):
+            best, value[level] = _climb(best, prices, means, level / per_unit, per_unit, later)
+        later, value = value, later
+    best, highest = _climb(PRICES // 2, prices, means, stock, per_unit, later)
+    wanted = prices[best]
+    if 0 < best < PRICES - 1:  # the top of the parabola through the three best
+        below, _ = _period_value(prices[best - 1], means[best - 1], stock, per_unit, later)
+        above, _ = _period_value(prices[best + 1], means[best + 1], stock, per_unit, later)
+        bend = below - 2.0 * highest + above
+        if bend < 0.0:
+            wanted += 0.5 * (below - above) / bend * (prices[1] - prices[0])
+    chosen_mean = mean / periods * math.exp(-slope * (wanted - price_now))
+    reached, sales = _period_value(wanted, chosen_mean, stock, per_unit, later)
+    current, sales_now = _period_value(price_now, mean / periods, stock, per_unit, later)
+    return wanted, reached - current, max(wanted * sales, price_now * sales_now)
+
+
+@njit
+def best_prices(
+    stock: Ints,
+    end_mean: Floats,
+    lead_mean: Floats,
+    restockable: Flags,
+    price_now: Floats,
+    slope: Floats,
+    cost: Floats,
+    salvage: Floats,
+    floor: Floats,
+    ceiling: Floats,
+    periods: int,
+) -> tuple[Ints, Floats]:
+    """(wanted price in cents, gain as a share of the next period's revenue), both [n].
+
+    `stock` -1 is unlimited. Prices lie in [floor, ceiling]; means are at `price_now`.
+    """  # fmt: skip
+    wanted = np.empty(len(stock), np.int64)
+    gain = np.zeros(len(stock))
+    for row in range(len(stock)):
+        low, high = floor[row], max(ceiling[row], floor[row])
+        now, a = price_now[row], slope[row]
+        rest = salvage[row]
+        unscarce = cost[row] if stock[row] < 0 else rest
+        plain = min(max(unscarce + 1.0 / a, low), high)
+        demand = end_mean[row] * math.exp(-a * (plain - now))
+        if stock[row] < 0 or stock[row] > demand + PLENTY_DEVIATIONS * math.sqrt(demand):
+            here = (now - unscarce) * end_mean[row]
+            there = (plain - unscarce) * demand
+            revenue = max(plain * demand, now * end_mean[row])
+            price, better = plain, there - here
+        elif restockable[row]:
+            after = end_mean[row] - lead_mean[row]
+            price, better, revenue = solve(
+                float(stock[row]), lead_mean[row], now, a, low, high, after, cost[row], rest,
+                periods,
+            )  # fmt: skip
+        else:
+            price, better, revenue = solve(
+                float(stock[row]), end_mean[row], now, a, low, high, 0.0, rest, rest, periods
+            )
+        wanted[row] = round(price)
+        gain[row] = better / revenue if revenue > 0.0 else 0.0
+    return wanted, gain

@@ -1,0 +1,189 @@
+"""When to order how many units, for many SKUs at once.
+
+An order placed now arrives after the lead time L; the next chance to order is a review period R
+later. It has to cover demand over L + R, and a unit short loses its margin. What a unit left over
+costs depends on when: while a later order could still be made smaller, it costs a review period's
+holding; once this is the last order that arrives before the end of the sale, or beyond all that the
+rest of the sale can use, it costs what it lost in value. Hence two newsvendors, and the smaller
+level counts:
+
+    cover = quantile of demand over min(L + R, time left)  at margin / (margin + holding)
+    rest  = quantile of demand until the end of the sale   at margin / (margin + loss of value)
+
+Demand that finds an empty shelf is lost, not waiting, so a position far below the level must not be
+filled up entirely: an order is capped at the same quantile of demand after its arrival (capped base
+stock; Xin, "Understanding the performance of capped base-stock policies in lost-sales inventory
+models", Operations Research 69, 2021).
+"""
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.decisions.demand import quantile
+from streams.decisions.newsvendor import critical_ratio
+from streams.jit import njit
+from streams.settings import Settings
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+POLICY_VERSION: Final = "restock-1"
+
+
+class Reason(IntEnum):
+    """Why a SKU is or is not restocked; `REASONS` says it in words."""
+
+    ENOUGH = 0
+    COVER = 1
+    LAST_CHANCE = 2
+    TOO_LATE = 3
+    NO_MARGIN = 4
+    COOLDOWN = 5
+    STOCK_UNKNOWN = 6
+    TOO_SMALL = 7
+
+
+REASONS: Final = {
+    Reason.ENOUGH: "the inventory position covers demand over lead time and review period",
+    Reason.COVER: "the inventory position fell to the reorder point",
+    Reason.LAST_CHANCE: "last order that arrives in time for the rest of the sale",
+    Reason.TOO_LATE: "an order would arrive after the sale ends",
+    Reason.NO_MARGIN: "the price leaves no margin over the unit cost",
+    Reason.COOLDOWN: "ordered a short while ago",
+    Reason.STOCK_UNKNOWN: "no stock level is known",
+    Reason.TOO_SMALL: "what is missing is not worth an order",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RestockPolicy:
+    """How restocks are decided; the same for every SKU."""
+
+    review_period_ms: int = 300_000
+    cooldown_ms: int = 300_000  # least time between two restocks of a SKU
+    salvage_share: float = 0.5  # of the unit cost, what a unit is worth after the sale
+    holding_share: float = 0.01  # of the unit cost, what a unit costs to hold for a review period
+    order_cost_cents: int = 500  # of placing and receiving one order, whatever its size
+    order_quantity_max: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.review_period_ms < 1 or self.cooldown_ms < 0 or self.order_quantity_max < 1:
+            raise ValueError(f"times and quantities of a restock policy are positive: {self}")
+        if not (0.0 <= self.salvage_share <= 1.0 and 0.0 < self.holding_share <= 1.0):
+            raise ValueError(f"shares of a restock policy lie in [0, 1], holding above 0: {self}")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RestockPolicy":
+        return cls(
+            review_period_ms=settings.review_period_ms, cooldown_ms=settings.review_period_ms
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RestockInputs:
+    """What is known of n SKUs now; every array [n]. Nothing in it is about any shopper."""
+
+    position_known: Flags  # a stock level has been seen
+    inventory_position: Ints  # units: on hand + on order - sold since + our own orders since
+    lead_mean: Floats  # expected units over min(lead time, time left)
+    cover_mean: Floats  # expected units over min(lead time + review period, time left)
+    cover_dispersion: Floats  # negative binomial r of the latter
+    end_mean: Floats  # expected units until the end of the sale; unused where no end is known
+    end_dispersion: Floats
+    price_cents: Ints  # what a unit sells for now
+    unit_cost_cents: Ints
+    lead_time_ms: Ints
+    time_left_ms: Ints  # until the end of the sale; -1 unknown
+    since_restock_ms: Ints  # since our last order; -1 never
+
+
+@dataclass(frozen=True, slots=True)
+class RestockDecisions:
+    """One decision a SKU; every array [n]."""
+
+    order_quantity: Ints  # units; 0: no order
+    reorder_point: Ints  # an order is placed when the position is at or below it
+    order_up_to_level: Ints
+    critical_ratio: Floats
+    forecast_mean: Floats  # units over lead time + review period, as used
+    reason: NDArray[np.int8]  # a Reason
+
+
+def decide(inputs: RestockInputs, policy: RestockPolicy) -> RestockDecisions:
+    """Restocks of n SKUs under one policy. Pure: the same inputs give the same decisions."""
+    cost = inputs.unit_cost_cents.astype(np.float64)
+    margin = inputs.price_cents - cost
+    ends = inputs.time_left_ms >= 0
+    after_next = inputs.lead_time_ms + policy.review_period_ms
+    last = ends & (inputs.time_left_ms <= after_next)
+    cover_ratio = critical_ratio(margin, policy.holding_share * cost)
+    end_ratio = critical_ratio(margin, (1.0 - policy.salvage_share) * cost)
+    reason = np.full(len(cost), Reason.COVER, np.int8)
+    reason[last] = Reason.LAST_CHANCE
+    cooling = (inputs.since_restock_ms >= 0) & (inputs.since_restock_ms < policy.cooldown_ms)
+    reason[cooling] = Reason.COOLDOWN
+    reason[margin <= 0] = Reason.NO_MARGIN
+    reason[ends & (inputs.time_left_ms <= inputs.lead_time_ms)] = Reason.TOO_LATE
+    reason[~inputs.position_known] = Reason.STOCK_UNKNOWN
+    quantity = np.zeros(len(cost), np.int64)
+    point = np.zeros_like(quantity)
+    level = np.zeros_like(quantity)
+    _levels(
+        inputs.inventory_position, inputs.lead_mean, inputs.cover_mean, inputs.cover_dispersion,
+        inputs.end_mean, inputs.end_dispersion, ends, last, cover_ratio, end_ratio, margin,
+        policy.holding_share * cost, float(policy.order_cost_cents), policy.order_quantity_max,
+        reason, quantity, point, level,
+    )  # fmt: skip
+    return RestockDecisions(
+        order_quantity=quantity,
+        reorder_point=point,
+        order_up_to_level=level,
+        critical_ratio=np.where(last, end_ratio, cover_ratio),
+        forecast_mean=inputs.cover_mean,
+        reason=reason,
+    )
+
+
+@njit
+def _levels(
+    position: Ints, lead_mean: Floats, cover_mean: Floats, cover_dispersion: Floats,
+    end_mean: Floats, end_dispersion: Floats, ends: Flags, last: Flags, cover_ratio: Floats,
+    end_ratio: Floats, margin: Floats, holding: Floats, order_cost: float, quantity_max: int,
+    reason: NDArray[np.int8], quantity: Ints, point: Ints, level: Ints,
+) -> None:  # fmt: skip
+    """Fills `quantity`, `point`, `level` and `reason` [n] row by row."""
+    for row in range(len(position)):
+        if reason[row] in (Reason.TOO_LATE, Reason.NO_MARGIN, Reason.STOCK_UNKNOWN):
+            continue
+        after_mean = max(cover_mean[row] - lead_mean[row], 0.0)
+        if last[row]:
+            rest = quantile(end_mean[row], end_dispersion[row], end_ratio[row])
+            cap = quantile(after_mean, cover_dispersion[row], end_ratio[row])
+            point[row] = level[row] = rest
+        else:
+            cover = quantile(cover_mean[row], cover_dispersion[row], cover_ratio[row])
+            cap = quantile(after_mean, cover_dispersion[row], cover_ratio[row])
+            # an order costs something itself: order for longer, after Harris (1913)
+            batch = int(math.sqrt(2.0 * order_cost * after_mean / max(holding[row], 1e-9)))
+            upper = cover + batch
+            if ends[row]:
+                rest = quantile(end_mean[row], end_dispersion[row], end_ratio[row])
+                cover = min(cover, rest)
+                upper = min(upper, rest)
+            point[row] = cover
+            level[row] = upper
+            cap += level[row] - point[row]
+        if position[row] > point[row] or level[row] <= position[row]:
+            reason[row] = Reason.ENOUGH
+        elif reason[row] != Reason.COOLDOWN:
+            wanted = min(level[row] - position[row], cap, quantity_max)
+            if wanted * margin[row] < order_cost or wanted <= 0:
+                reason[row] = Reason.TOO_SMALL
+            else:
+                quantity[row] = wanted
