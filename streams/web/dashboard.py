@@ -1,11 +1,12 @@
 """The live page: reads the output topics, keeps a `Board`, pushes it to browsers.
 
 Its own process and port, so that workers do not pay for it. A browser gets the newest state over
-server-sent events, at its own pace: a slow one skips states, it makes nothing wait and nothing grow.
+server-sent events, at its own pace: a slow one skips states, and makes nothing wait or grow.
 """
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -175,7 +176,7 @@ async def running(
     follower = Follower(settings, OUTPUT_TOPICS, take, max(0, wall_clock_ms() - look_back_ms))
     app = build(Dashboard(board, follower.link), settings)
     reading = asyncio.create_task(follower.run(), name="dashboard-follower")
-    reading.add_done_callback(_complain)
+    reading.add_done_callback(functools.partial(_complain, follower.link))
     try:
         async with served(app, host, port, "FLASHCAST_DASHBOARD_PORT") as bound:
             yield bound
@@ -185,9 +186,11 @@ async def running(
             await reading
 
 
-def _complain(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("the dashboard no longer reads the topics", error=repr(task.exception()))
+def _complain(link: Link, task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("the dashboard no longer reads the topics", error=repr(error))
+        link.become("unreachable", f"reading stopped, start the dashboard again: {error!r}")
 
 
 def run_dashboard(settings: Settings, look_back_ms: int = LOOK_BACK_MS) -> int:
