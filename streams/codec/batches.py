@@ -67,7 +67,7 @@ def iter_records(data: bytes, first_offset: int = 0) -> Iterator[Record]:
     `read_batches` gives. Raises CodecError when a batch is corrupt.
     """
     at = 0
-    while (batch := plain.batch_at(data, at)) is not None:
+    while (batch := plain.plain_batch_at(data, at)) is not None:
         for record in plain.records_of(data, batch):
             if record.offset >= first_offset:
                 yield record

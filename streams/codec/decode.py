@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codec import plain
+from streams.codec import kernel, plain
 from streams.codec.columns import CAPACITY, Columns
 from streams.codec.plain import Headers, Record
 from streams.codec.siphash import HashKey, hash64, hash128
@@ -79,6 +79,7 @@ class Decoder:
         self.columns = Columns.of(capacity)
         self._hash_key = hash_key
         self._future_tolerance_ms = future_tolerance_ms
+        self._compiled = compiled
 
     def decode(
         self, data: NDArray[np.uint8], kind: int, first_offset: int, position: Position = START
@@ -90,12 +91,39 @@ class Decoder:
         slice that breaks the contract; it is in the columns with `ok` False. Raises CodecError
         when a batch is corrupt.
         """
+        if self._compiled:
+            return self._compiled_slice(data, kind, first_offset, position)
+        return self._plain_slice(data, kind, first_offset, position)
+
+    def _compiled_slice(
+        self, data: NDArray[np.uint8], kind: int, first_offset: int, position: Position
+    ) -> tuple[Position | None, list[Refusal]]:
+        columns = self.columns
+        place = np.array([position.batch_at, position.record_index, position.record_at], np.int64)
+        columns.n, columns.unknown_fields, end = kernel.decode(
+            data, kind, first_offset, self._future_tolerance_ms, self._hash_key, place, columns
+        )
+        if end == kernel.CORRUPT:
+            self._plain_slice(data, kind, first_offset, position)  # raises, and says what it is
+            raise AssertionError(f"kernel alone finds the batch at byte {place[0]} corrupt")
+        refusals: list[Refusal] = []
+        for index in np.flatnonzero(~columns.ok[: columns.n]).tolist():
+            record = plain.lone_record(data.data, int(columns.record_at[index]))
+            self._judge(record, index, kind, refusals)
+        if end == kernel.FINISHED:
+            return None, refusals
+        batch_at, record_index, record_at = place.tolist()
+        return Position(batch_at, record_index, record_at), refusals
+
+    def _plain_slice(
+        self, data: NDArray[np.uint8], kind: int, first_offset: int, position: Position
+    ) -> tuple[Position | None, list[Refusal]]:
         columns = self.columns
         columns.n = columns.unknown_fields = 0
         view = data.data
         refusals: list[Refusal] = []
         at, index, record_at = position.batch_at, position.record_index, position.record_at
-        while (batch := plain.batch_at(view, at)) is not None:
+        while (batch := plain.plain_batch_at(view, at)) is not None:
             while index < batch.count:
                 if columns.n == columns.capacity:
                     return Position(at, index, record_at), refusals
@@ -129,9 +157,10 @@ class Decoder:
         self._judge(record, index, kind, refusals)
 
     def _judge(self, record: Record, index: int, kind: int, refusals: list[Refusal]) -> None:
+        timestamp_ms = int(self.columns.timestamp_ms[index])
         try:
             event, has_unknown = decode_counted(
-                kind, record.key, record.value, record.timestamp_ms, self._future_tolerance_ms
+                kind, record.key, record.value, timestamp_ms, self._future_tolerance_ms
             )
         except ContractError as error:
             self._clear(index)

@@ -88,6 +88,17 @@ def batch_at(data: bytes | memoryview, at: int) -> Batch | None:
     return Batch(at, end, base, magic, crc, attributes, last, first_ms, max_ms, producer, count)
 
 
+def plain_batch_at(data: bytes | memoryview, at: int) -> Batch | None:
+    """As `batch_at`, for bytes that `read_batches` has made plain. Raises CodecError if not."""
+    batch = batch_at(data, at)
+    if batch is not None and batch.attributes & (CODEC_MASK | CONTROL):
+        raise CodecError(
+            f"batch at offset {batch.base_offset} is compressed or a control batch: "
+            "it has not been through read_batches"
+        )
+    return batch
+
+
 def record_at(data: bytes | memoryview, batch: Batch, at: int) -> tuple[Record, int]:
     """The record that begins at byte `at` of `data`, and where the next one does.
 
