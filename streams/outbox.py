@@ -1,7 +1,8 @@
 """Outputs waiting for the next checkpoint, and how they look on the wire.
 
-Forecasts, decisions, late events and dead letters are CloudEvents 1.0 in Kafka's binary mode: attributes as `ce_`
-headers, the record as JSON. `demand-windows` come as finished batches, without headers.
+Forecasts, decisions, late events and dead letters are CloudEvents 1.0 in Kafka's binary mode:
+attributes as `ce_` headers, the record as JSON. `demand-windows` come as finished batches, without
+headers.
 """
 
 import base64
@@ -68,7 +69,10 @@ def cloud_event_headers(topic: str, event_id: str, source: str, time_ms: int) ->
 
 
 def encode_decision(record: Decision, source: str) -> tuple[str, Encoded]:
-    """(logical topic, encoded record) of a forecast or decision; its id depends on nothing that a rerun changes."""
+    """(logical topic, encoded record) of a forecast or decision.
+
+    Its id depends on nothing that a rerun changes.
+    """
     topic = _TOPIC_OF[type(record)]
     key, origin_ms = (
         (record.service, record.as_of_ms)
@@ -82,7 +86,7 @@ def encode_decision(record: Decision, source: str) -> tuple[str, Encoded]:
 def refused_record(
     topic: str, partition: int, original: Original, reason: str, detail: str, bytes_max: int
 ) -> Refused:
-    """The record as it came, with where from and why; a value above `bytes_max` is cut to its head."""
+    """The record as it came, with where from and why; values are cut to `bytes_max`."""
     value = original.value
     truncated = value is not None and len(value) > bytes_max
     key = original.key if original.key is None else original.key[:bytes_max]
@@ -131,7 +135,13 @@ class Outbox:
         self._add(topics.CAPACITY_SHARES, (key, msgspec.json.encode(share), []))
 
     def add_refused(
-        self, to_topic: str, topic: str, partition: int, original: Original, reason: str, detail: str
+        self,
+        to_topic: str,
+        topic: str,
+        partition: int,
+        original: Original,
+        reason: str,
+        detail: str,
     ) -> None:
         """A late event or dead letter, with the key it came with."""
         refused = refused_record(topic, partition, original, reason, detail, self._bytes_max)

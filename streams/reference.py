@@ -1,4 +1,4 @@
-"""Catalog, stock levels and competitor prices of one partition, beside its windows, as arrays by row.
+"""Catalog, stock levels and competitor prices of one partition, as arrays by SKU row.
 
 Compacted topics, read from their start on every restore: nothing here enters the changelog.
 """
@@ -6,6 +6,7 @@ Compacted topics, read from their start on every restore: nothing here enters th
 import numpy as np
 from numpy.typing import NDArray
 
+from streams import topics
 from streams.errors import ContractError, Reason
 from streams.records import CatalogEntry, CompetitorPrice, StockLevel
 
@@ -57,7 +58,7 @@ class Reference:
         for name, dtype in _FIELDS.items():
             old = getattr(self, name)
             if len(old) < capacity:
-                new = np.zeros(capacity, dtype)
+                new: NDArray[np.generic] = np.zeros(capacity, dtype)
                 new[: len(old)] = old
                 setattr(self, name, new)
 
@@ -108,11 +109,11 @@ class Reference:
         self.sale_start_ms[row] = entry.sale_start_ms
         self.sale_end_ms[row] = entry.sale_end_ms
 
-    def withdraw(self, row: int, topic_record: type) -> None:
-        """A tombstone: the shop no longer says anything of this kind about the SKU."""
-        if topic_record is CatalogEntry:
+    def withdraw(self, row: int, topic: str) -> None:
+        """A tombstone on a reference topic: the shop no longer says anything there of the SKU."""
+        if topic == topics.CATALOG:
             self.has_catalog[row] = False
-        elif topic_record is StockLevel:
+        elif topic == topics.STOCK_LEVELS:
             self.has_stock[row] = False
         else:
             self.competitor_price_cents[row] = 0

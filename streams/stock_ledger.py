@@ -1,7 +1,7 @@
 """Units sold since the shop last counted its stock, per SKU row.
 
-`stock-levels` says what was on hand at `as_of_ms`; orders since then are ours to subtract. The sum lives in the row,
-because the count may be older than the history ring.
+`stock-levels` says what was on hand at `as_of_ms`; orders since then are ours to subtract. The sum
+lives in the row, because the count may be older than the history ring.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class History(Protocol):
 
 
 class StockLedger:
-    """`sold` int64 [capacity]: units in closed buckets since the count at `as_of_ms` int64 [capacity]."""
+    """int64 [capacity]: `sold` units in closed buckets since the count at `as_of_ms`."""
 
     def __init__(self, capacity: int = 0) -> None:
         self.sold = np.zeros(capacity, np.int64)
@@ -46,7 +46,8 @@ class StockLedger:
     def recount(self, row: int, as_of_ms: int, history: History) -> None:
         """A new stock level: keep only what was sold after it.
 
-        A count older than the history ring keeps the sum as it is: sales between would otherwise be forgotten.
+        A count older than the history ring keeps the sum as it is: sales between would otherwise
+        be forgotten.
         """
         if as_of_ms <= self.as_of_ms[row]:
             return
@@ -57,12 +58,14 @@ class StockLedger:
 
     def on_hand(self, rows: Int, reference: Reference) -> Int:
         """Units on the shelf now, at least 0, of rows with a known stock level."""
-        return np.maximum(reference.on_hand[rows] - self.sold[rows], 0)
+        left: Int = np.maximum(reference.on_hand[rows] - self.sold[rows], 0)
+        return left
 
     def in_stock_share(self, rows: Int, units: Int, reference: Reference) -> NDArray[np.float64]:
-        """Share of a bucket, before `add`, during which each row had stock; 1 where no level is known.
+        """Share of a bucket, before `add`, in which each row had stock; 1 where none is known.
 
-        Sales are taken as even over the bucket. Sales from a shelf thought empty show that it was not.
+        Sales are taken as even over the bucket. Sales from a shelf thought empty show that it was
+        not.
         """
         before = self.on_hand(rows, reference)
         runs_out = np.where(units > before, before / np.maximum(units, 1), 1.0)

@@ -1,0 +1,262 @@
+"""From closed buckets to forecasts and decisions, for the SKUs of one partition.
+
+Everything that later outputs depend on is kept here by SKU row, beside the windows: what the shop
+says, what the forecaster remembers, what was sold since the count, our own restocks and prices.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import BucketInputs
+from models.forecaster import Forecaster
+from models.memory import ForecastMemory
+from models.prediction import Prediction
+from streams import announcing, closing, topics
+from streams.codec.columns import NameArrays
+from streams.decisions import price, restock
+from streams.decisions.price_memory import PriceMemory
+from streams.decisions.restock_memory import RestockMemory
+from streams.outbox import Outbox
+from streams.records import CapacityShare, CatalogEntry, CompetitorPrice, StockLevel
+from streams.reference import Reference
+from streams.settings import Settings
+from streams.situation import Situation
+from streams.state.snapshot import RowSchema
+from streams.stock_ledger import History, StockLedger
+from streams.windows import ClosedBucket
+
+Int = NDArray[np.int64]
+State = dict[str, NDArray[Any]]
+
+LOAD_HORIZONS_MS: Final = [60_000, 300_000]
+NO_MODEL: Final = "none"
+MODEL_STATE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A moment to forecast at, and the rows that were active since the last one."""
+
+    at_ms: int
+    rows: Int
+
+
+class Decider:
+    """Of one partition. `counts` are totals since the partition's state began."""
+
+    def __init__(
+        self, settings: Settings, partition: int, forecaster: Forecaster | None, outbox: Outbox
+    ) -> None:
+        self.settings = settings
+        self._partition = partition
+        self._outbox = outbox
+        self.model_version = forecaster.version if forecaster else NO_MODEL
+        self.reference = Reference()
+        self.memory = ForecastMemory(forecaster, 0) if forecaster else None
+        self.ledger = StockLedger()
+        self.restocks = RestockMemory()
+        self.prices = PriceMemory()
+        self.shown_cents = np.zeros(0, np.int64)  # mean price of the last active bucket
+        self.shown_at_ms = np.zeros(0, np.int64)
+        self.active = np.zeros(0, np.bool_)  # since the last origin
+        self.counts: Counter[str] = Counter()
+        self._restock_policy = restock.RestockPolicy.from_settings(settings)
+        self._price_policy = price.PricePolicy.from_settings(settings)
+        self._next_origin_ms = 0  # 0: nothing to forecast
+        self._load: tuple[list[list[float]], list[list[float]]] | None = None
+
+    def grow(self, capacity: int) -> None:
+        """Room for `capacity` rows."""
+        for part in (self.reference, self.ledger, self.restocks, self.prices, self.memory):
+            if part is not None:
+                part.grow(capacity)
+        extra = capacity - len(self.active)
+        if extra > 0:
+            self.shown_cents = np.concatenate([self.shown_cents, np.zeros(extra, np.int64)])
+            self.shown_at_ms = np.concatenate([self.shown_at_ms, np.zeros(extra, np.int64)])
+            self.active = np.concatenate([self.active, np.zeros(extra, np.bool_)])
+
+    def inform(
+        self,
+        topic: str,
+        row: int,
+        entry: CatalogEntry | StockLevel | CompetitorPrice | None,
+        history: History,
+    ) -> None:
+        """Take in what the shop says of a SKU; None withdraws it. Raises ContractError."""
+        if entry is None:
+            self.reference.withdraw(row, topic)
+        elif self.reference.apply(row, entry) and isinstance(entry, StockLevel):
+            self.ledger.recount(row, entry.as_of_ms, history)
+
+    # -- closed buckets
+
+    def close(self, bucket: ClosedBucket, names: NameArrays) -> BucketInputs:
+        """Emit the bucket's windows and its load; returns what the forecaster steps by."""
+        rows, bucket_ms = bucket.rows, self.settings.bucket_ms
+        share = self.ledger.in_stock_share(rows, bucket.units, self.reference)
+        self._outbox.add_batches(
+            topics.DEMAND_WINDOWS,
+            closing.encode_bucket(bucket, bucket_ms, names, self.reference, share),
+        )
+        self.ledger.add(rows, bucket.bucket_start_ms, bucket_ms, bucket.units)
+        inputs = closing.bucket_inputs(bucket, bucket_ms, self.reference, share)
+        self.prices.update(
+            rows,
+            bucket.orders,
+            bucket.clicks * share,
+            bucket.price_cents,
+            inputs.list_price_cents,
+            inputs.competitor_price_cents,
+        )
+        self.shown_cents[rows] = bucket.price_cents
+        self.shown_at_ms[rows] = bucket.bucket_start_ms
+        self.active[rows] = True
+        end_ms = bucket.bucket_start_ms + bucket_ms
+        if not self._next_origin_ms and self.memory is not None:
+            interval = self.settings.forecast_interval_ms
+            self._next_origin_ms = -(-end_ms // interval) * interval
+        self._share_load(bucket)
+        return inputs
+
+    def _share_load(self, bucket: ClosedBucket) -> None:
+        mean, variance = self._load or ([], [])
+        self._outbox.add_share(
+            CapacityShare(
+                partition=self._partition,
+                bucket_start_ms=bucket.bucket_start_ms,
+                bucket_ms=self.settings.bucket_ms,
+                observed=closing.observed_events(bucket),
+                horizons_ms=LOAD_HORIZONS_MS if self._load else [],
+                mean_per_s=mean,
+                variance_per_s2=variance,
+                model_version=self.model_version,
+            )
+        )
+
+    # -- forecasts and decisions
+
+    def due(self, through_ms: int) -> Origin | None:
+        """The origin to forecast at, once all before it, up to `through_ms`, is closed."""
+        if not self._next_origin_ms or through_ms < self._next_origin_ms:
+            return None
+        origin = Origin(self._next_origin_ms, np.flatnonzero(self.active))
+        self._next_origin_ms = 0
+        self.active[origin.rows] = False
+        return origin
+
+    def decide(
+        self, origin: Origin, prediction: Prediction, name_of: Callable[[int], bytes], now_ms: int
+    ) -> None:
+        """Emit forecasts, restocks and price changes at an origin.
+
+        What would be out of date already is counted, not emitted, and leaves no trace in the sums.
+        """
+        self._load = (
+            prediction.load_mean.sum(axis=0).tolist(),
+            prediction.load_variance.sum(axis=0).tolist(),
+        )
+        situation = Situation.at(origin.at_ms, origin.rows, prediction, self)
+        skus = [name_of(int(row)).decode() for row in origin.rows]
+        valid_ms = origin.at_ms + 2 * self.settings.forecast_interval_ms
+        if self._expired(valid_ms, now_ms, "forecast", len(skus)):
+            return
+        for forecast in announcing.forecasts(situation, skus, valid_ms, self.model_version):
+            self._outbox.add_decision(forecast)
+        self.counts["forecast"] += len(skus)
+        self.counts["fallback"] += int(prediction.fallback.sum())
+        if self.settings.deciding:
+            self._restock(situation, skus, now_ms)
+            self._reprice(situation, skus, now_ms)
+
+    def _restock(self, situation: Situation, skus: list[str], now_ms: int) -> None:
+        decisions = restock.decide(situation.restock_inputs(), self._restock_policy)
+        chosen = np.flatnonzero(situation.in_sale & (decisions.order_quantity > 0))
+        valid_ms = situation.at_ms + self.settings.review_period_ms
+        self.counts["withheld_no_catalog"] += int((~situation.has_catalog).sum())
+        self.counts["withheld_no_stock_level"] += int((~situation.has_stock).sum())
+        if not len(chosen) or self._expired(valid_ms, now_ms, "restock", len(chosen)):
+            return
+        events = announcing.restocks(
+            situation, decisions, chosen, skus, valid_ms, self.model_version
+        )
+        for event in events:
+            self._outbox.add_decision(event)
+        self.restocks.add(situation.rows[chosen], situation.at_ms, decisions.order_quantity[chosen])
+        self.counts["restock"] += len(chosen)
+
+    def _reprice(self, situation: Situation, skus: list[str], now_ms: int) -> None:
+        decisions = price.decide(situation.price_inputs(), self._price_policy)
+        chosen = np.flatnonzero(situation.in_sale & decisions.changed)
+        valid_ms = situation.at_ms + self.settings.review_period_ms
+        if not len(chosen) or self._expired(valid_ms, now_ms, "price_change", len(chosen)):
+            return
+        adjustments = announcing.prices(
+            situation, decisions, chosen, skus, valid_ms, self.model_version
+        )
+        for adjustment in adjustments:
+            self._outbox.add_decision(adjustment)
+        self.prices.record_change(
+            situation.rows[chosen], decisions.price_cents[chosen], situation.at_ms
+        )
+        self.counts["price_change"] += len(chosen)
+
+    def _expired(self, valid_until_ms: int, now_ms: int, kind: str, count: int) -> bool:
+        if self.settings.clock == "event" or valid_until_ms >= now_ms:
+            return False
+        self.counts[f"expired_{kind}"] += count
+        return True
+
+    # -- snapshots
+
+    def gather(self, rows: Int) -> State:
+        """State [n, ...] of `rows` for the snapshot; the forecaster's as bytes of its own layout,
+        so that another model does not make the rest unreadable.
+        """
+        state: State = {
+            **self.ledger.gather(rows),
+            **self.restocks.gather(rows),
+            **self.prices.gather(rows),
+            "shown_cents": self.shown_cents[rows],
+            "shown_at_ms": self.shown_at_ms[rows],
+            "active": self.active[rows],
+        }
+        if self.memory is not None:
+            fields = self.memory.gather(rows)
+            state["forecast_memory"] = RowSchema(MODEL_STATE_VERSION, fields).pack(fields)
+        return state
+
+    def scatter(self, rows: Int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `gather` gave."""
+        self.ledger.scatter(rows, state)
+        self.restocks.scatter(rows, state)
+        self.prices.scatter(rows, state)
+        self.shown_cents[rows] = state["shown_cents"]
+        self.shown_at_ms[rows] = state["shown_at_ms"]
+        self.active[rows] = state["active"]
+        if self.memory is not None and "forecast_memory" in state:
+            schema = RowSchema(MODEL_STATE_VERSION, self.memory.gather(rows[:0]))
+            self.memory.scatter(rows, schema.unpack(state["forecast_memory"]))
+
+    def meta(self) -> dict[str, Any]:
+        """What belongs to the partition as a whole, JSON-able."""
+        return {
+            "model_version": self.model_version,
+            "memory": self.memory.meta() if self.memory is not None else None,
+            "next_origin_ms": self._next_origin_ms,
+            "load": self._load,
+            "counts": dict(self.counts),
+        }
+
+    def restore_meta(self, meta: Mapping[str, Any]) -> None:
+        """The opposite of `meta`."""
+        if self.memory is not None and meta["memory"] is not None:
+            self.memory.restore_meta(meta["memory"])
+        self._next_origin_ms = int(meta["next_origin_ms"])
+        self._load = tuple(meta["load"]) if meta["load"] else None
+        self.counts = Counter(meta["counts"])

@@ -1,0 +1,369 @@
+"""The pure core of one partition: START HERE.
+
+    fetches --offer--> queues --work--> decode, check, windows --tick--> closed buckets
+        --> demand-windows, one forecaster step --> forecasts, decisions --take--> checkpoint
+
+Records and times in, outputs and state out: no broker, no clock, no thread. Clicks p, carts p and
+orders p, the SKUs keyed to p, their windows, forecasts, decisions and outputs belong together and
+move together. All calls come from one thread. The batcher (batcher.py) closes buckets over all
+partitions of a worker at once, so that the forecaster is called once a tick; the shells (worker.py,
+emit.py) bring the fetches and make the checkpoints durable.
+"""
+
+from collections import Counter, deque
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import BucketInputs
+from models.forecaster import Forecaster
+from models.memory import ForecastMemory
+from models.prediction import Prediction
+from streams import closing, topics
+from streams.checkpoint import Checkpoint
+from streams.codec.batches import iter_records
+from streams.codec.decode import START, Decoder, Fetch, Original, Position
+from streams.codec.plain import Record
+from streams.codec.strict import decode_reference
+from streams.deciding import Decider, Origin
+from streams.errors import ContractError, Reason
+from streams.inputs import EventInput, FetchQueue
+from streams.outbox import Outbox
+from streams.records import DemandWindow
+from streams.settings import Settings
+from streams.sku_table import SkuTable
+from streams.state.marker import MARKER_VERSION, Marker
+from streams.state.recovery import Restored
+from streams.state.snapshot import RowSchema
+from streams.windows import ClosedBucket, Verdict, Windows, WindowsConfig
+
+Ints = NDArray[np.int64]
+
+HISTORY_BUCKETS: Final = 64
+ROW_VERSION: Final = 1
+
+
+class Pipeline:
+    """One partition number of every topic keyed by SKU."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        partitions: int,
+        forecaster: Forecaster | None,
+        restored: Restored,
+        hash_key: tuple[int, int],
+    ) -> None:
+        self.settings = settings
+        self.partition = partition
+        self.skus = SkuTable(partition, partitions, settings.partitioner, hash_key)
+        config = WindowsConfig(
+            bucket_ms=settings.bucket_ms,
+            allowed_lateness_ms=settings.allowed_lateness_ms,
+            history=HISTORY_BUCKETS,
+            dedupe_horizon_records=settings.dedupe_horizon_records,
+            idle_timeout_ms=settings.idle_timeout_ms,
+        )
+        self.windows = Windows(config, self.skus)
+        source = f"/{settings.topic_prefix}{settings.application}/{partition}"
+        self.outbox = Outbox(source, settings.dead_letter_bytes_max)
+        self.decider = Decider(settings, partition, forecaster, self.outbox)
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        offsets = restored.marker.offsets if restored.marker else {}
+        self.events = [
+            EventInput(
+                topic, kind, offsets.get(topic, 0), Decoder(hash_key, settings.future_tolerance_ms)
+            )
+            for kind, topic in enumerate(topics.EVENT_TOPICS)
+        ]
+        # reference topics are read anew from their start; what is refused below was reported before
+        self.references = [FetchQueue(topic, 0) for topic in topics.REFERENCE_TOPICS]
+        self._reported = {topic: offsets.get(topic, 0) for topic in topics.REFERENCE_TOPICS}
+        queues: list[FetchQueue] = [*self.events, *self.references]
+        self._inputs = {queue.topic: queue for queue in queues}
+        self._misplaced_detail = (
+            f"the key belongs to another of {partitions} partitions under {settings.partitioner}"
+        )
+        self._late_detail = (
+            f"more than {settings.allowed_lateness_ms} ms behind the greatest event time before it "
+            "in its topic partition, or behind an idle cut"
+        )
+        self._cuts: list[tuple[bytes, bytes]] = []
+        self._closed_since_take = False
+        self._held: ClosedBucket | None = None
+        self._first_bucket_ms: int | None = None  # of those that the next checkpoint emits
+        # (first bucket, offset in demand-windows) of each checkpoint that the history reaches into
+        self._history: deque[tuple[int, int]] = deque()
+        self._taken: deque[int | None] = deque()
+        self._make_room()
+        self._schema = RowSchema(ROW_VERSION, self._gather(np.zeros(0, np.int64)))
+        self._restore(restored)
+        self._taken_offsets = self.offsets()
+
+    # -- input
+
+    def offer(self, fetch: Fetch) -> None:
+        """Queue a fetch for its topic; the shell keeps the queues bounded."""
+        self._inputs[fetch.topic].add(fetch)
+
+    def queued_bytes(self, topic: str) -> int:
+        """Bytes waiting of one logical topic."""
+        return self._inputs[topic].queued_bytes
+
+    def offsets(self) -> dict[str, int]:
+        """Next offset to process of every logical input topic."""
+        return {topic: queue.next_offset for topic, queue in self._inputs.items()}
+
+    def empty(self, topic: str, position: int, monotonic_ms: int) -> None:
+        """A fetch from `topic` at `position` was answered with nothing."""
+        for source in self.events:
+            if source.topic == topic and not source.ready and source.next_offset == position:
+                self.windows.empty(source.kind, position, monotonic_ms)
+
+    def interrupted(self) -> None:
+        """Fetches were paused or went unanswered: silence until now says nothing."""
+        for source in self.events:
+            self.windows.interrupted(source.kind)
+
+    def remember(self, fetch: Fetch) -> None:
+        """After a restore: enter the events of a stretch already processed as seen."""
+        source = self.events[topics.EVENT_TOPICS.index(fetch.topic)]
+        data = np.frombuffer(fetch.data, np.uint8)
+        position: Position | None = START
+        while position is not None:
+            position, _ = source.decoder.decode(data, source.kind, fetch.first_offset, position)
+            self.windows.remember(source.kind, source.decoder.columns)
+        source.decoder.columns.n = 0
+
+    # -- the main path
+
+    def work(self, monotonic_ms: int) -> bool:
+        """Process one slice of the topic whose event time is furthest behind.
+
+        False when there is nothing to do, or nothing that may be done before buckets close or
+        outputs are taken.
+        """
+        if self.outbox.waiting_bytes > self.settings.outputs_bytes_max:
+            return False
+        progressed = self._take_in_references()
+        waiting = [source for source in self.events if source.ready]
+        for source in sorted(waiting, key=lambda one: self.windows.max_event_time_ms(one.kind)):
+            self.windows.interrupted(source.kind)
+            if self._work_slice(source):
+                return True
+        cuts = self.windows.idle_cuts(monotonic_ms)
+        self._cuts += [(cut.key, cut.value) for cut in cuts]
+        return progressed or bool(cuts)
+
+    def _work_slice(self, source: EventInput) -> bool:
+        columns = source.decoder.columns
+        loaded = source.load()
+        if loaded:
+            misplaced = self.skus.rows(source.data, columns)
+            source.refuse(misplaced, Reason.WRONG_PARTITION, self._misplaced_detail)
+            self._make_room()
+            self.counts["unknown_fields", source.topic] += columns.unknown_fields
+        begin = source.begin
+        end = self.windows.apply(source.kind, columns, begin)
+        for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
+            original = source.original(int(begin + index))
+            self._refuse(topics.LATE_EVENTS, source.topic, original, "late", self._late_detail)
+        for refusal in source.advance(end):
+            original = source.original(refusal.index)
+            self._dead_letter(source.topic, original, refusal.reason, refusal.detail)
+        return loaded or end > begin
+
+    def _take_in_references(self) -> bool:
+        """Apply all that waits of catalog, stock levels and competitor prices."""
+        progressed = False
+        for queue in self.references:
+            while (fetch := queue.pop()) is not None:
+                progressed = True
+                for record in iter_records(fetch.data):
+                    if record.offset >= queue.next_offset:
+                        self._take_in_reference(queue.topic, record)
+                queue.next_offset = max(queue.next_offset, fetch.next_offset)
+        return progressed
+
+    def _take_in_reference(self, topic: str, record: Record) -> None:
+        try:
+            entry = decode_reference(topic, record.key, record.value)
+            row = self.skus.insert(record.key or b"")
+            self._make_room()
+            self.decider.inform(topic, row, entry, self.windows)
+        except ContractError as error:
+            if record.offset >= self._reported[topic]:
+                original = Original(
+                    record.offset, record.timestamp_ms, record.key, record.value, record.headers
+                )
+                self._dead_letter(topic, original, error.reason, error.detail)
+
+    def _dead_letter(self, topic: str, original: Original, reason: Reason, detail: str) -> None:
+        self.counts["dead_letter", topic, reason] += 1
+        self._refuse(topics.DEAD_LETTERS, topic, original, reason, detail)
+
+    def _refuse(
+        self, to_topic: str, topic: str, original: Original, reason: str, detail: str
+    ) -> None:
+        name = self.settings.topic(topic)
+        self.outbox.add_refused(to_topic, name, self.partition, original, reason, detail)
+
+    # -- closed buckets, driven by the batcher
+
+    def next_due(self) -> ClosedBucket | Origin | None:
+        """What must happen next: close a bucket, forecast at an origin, or nothing.
+
+        An origin comes before the first bucket that begins at or after it.
+        """
+        if self._held is None:
+            self._held = self.windows.close()
+        origin = self.decider.due(
+            self.windows.closed_through_ms if self._held is None else self._held.bucket_start_ms
+        )
+        if origin is not None:
+            return origin
+        closed, self._held = self._held, None
+        return closed
+
+    def close(self, bucket: ClosedBucket) -> BucketInputs:
+        """Emit a closed bucket's windows; returns what the forecaster steps by."""
+        self.counts["closed_buckets",] += 1
+        self.counts["windows",] += len(bucket.rows)
+        self._closed_since_take = True
+        if self._first_bucket_ms is None:
+            self._first_bucket_ms = bucket.bucket_start_ms
+        self.windows.dirty[bucket.rows] = True
+        return self.decider.close(bucket, self.skus.names)
+
+    @property
+    def memory(self) -> ForecastMemory | None:
+        """What the forecaster remembers of this partition's SKUs."""
+        return self.decider.memory
+
+    def time_left_ms(self, origin: Origin) -> Ints:
+        """Until the sale ends, for each row of an origin; -1 unknown."""
+        return closing.time_left_ms(origin.rows, origin.at_ms, self.decider.reference)
+
+    def decide(self, origin: Origin, prediction: Prediction, now_ms: int) -> None:
+        """Emit forecasts and decisions of the SKUs that were active since the last origin."""
+        self._closed_since_take = True
+        self.windows.dirty[origin.rows] = True
+        self.decider.decide(origin, prediction, self.skus.name, now_ms)
+
+    # -- checkpoints
+
+    @property
+    def outputs_bytes(self) -> int:
+        """Outputs that wait for a checkpoint."""
+        return self.outbox.waiting_bytes
+
+    @property
+    def watermark_ms(self) -> int:
+        """No earlier event is expected."""
+        return self.windows.watermark_ms
+
+    @property
+    def pending(self) -> bool:
+        """Whether a checkpoint would hold anything new."""
+        return bool(self.outbox) or bool(self._cuts) or self.offsets() != self._taken_offsets
+
+    @property
+    def closing_pending(self) -> bool:
+        """Whether a closed bucket waits for a checkpoint, which should then not wait."""
+        return self._closed_since_take
+
+    def take(self) -> Checkpoint:
+        """Outputs, changed rows and positions as of this moment, copied; the path may go on."""
+        assert self._held is None, "the batcher left a bucket half closed"
+        rows = np.flatnonzero(self.windows.dirty[: self.skus.size])
+        state = self._schema.pack(self._gather(rows))
+        self.windows.dirty[rows] = False
+        self._taken_offsets = self.offsets()
+        self._closed_since_take = False
+        self._taken.append(self._first_bucket_ms)
+        self._first_bucket_ms = None
+        cuts, self._cuts = self._cuts, []
+        return Checkpoint(
+            partition=self.partition,
+            outputs=self.outbox.take(),
+            names=[self.skus.name(int(row)) for row in rows],
+            rows=state,
+            cuts=cuts,
+            marker=self._marker(),
+        )
+
+    def committed(self, checkpoint: Checkpoint, output_offsets: list[int]) -> None:
+        """The oldest checkpoint taken is durable; `output_offsets` as in CommitResult."""
+        first_bucket_ms = self._taken.popleft()
+        if first_bucket_ms is None:
+            return
+        offset = next(
+            offset
+            for output, offset in zip(checkpoint.outputs, output_offsets, strict=True)
+            if output.topic == topics.DEMAND_WINDOWS
+        )
+        self._history.append((first_bucket_ms, offset))
+
+    def _marker(self) -> Marker:
+        oldest_ms = self.windows.history_start_ms
+        while len(self._history) > 1 and self._history[1][0] <= oldest_ms:
+            self._history.popleft()
+        core: dict[str, Any] = {
+            "windows": self.windows.meta(),
+            "decider": self.decider.meta(),
+            "counts": [[list(key), count] for key, count in sorted(self.counts.items())],
+            "history": list(self._history),
+        }
+        history_offset = self._history[0][1] if self._history else 0
+        return Marker(MARKER_VERSION, 0, self.offsets(), history_offset, core)
+
+    # -- state by row
+
+    def _gather(self, rows: Ints) -> dict[str, NDArray[Any]]:
+        return {**self.windows.gather(rows), **self.decider.gather(rows)}
+
+    def _make_room(self) -> None:
+        self.decider.grow(self.skus.capacity)
+
+    def _restore(self, restored: Restored) -> None:
+        """Put everything back as it was when the marker was written."""
+        if restored.marker is None:
+            return
+        core = restored.marker.core
+        rows = self.skus.insert_all(restored.names)
+        self._make_room()
+        if len(rows):
+            state = self._schema.unpack(restored.rows)
+            self.windows.scatter(rows, state)
+            self.decider.scatter(rows, state)
+        self.windows.restore_meta(core["windows"])
+        self.decider.restore_meta(core["decider"])
+        self.counts.update({tuple(key): count for key, count in core["counts"]})
+        self._history.extend((bucket, offset) for bucket, offset in core["history"])
+        self._load_history(restored.history)
+
+    def _load_history(self, values: list[bytes]) -> None:
+        """Fill the history rings from records of `demand-windows`."""
+        windows = [msgspec.json.decode(value, type=DemandWindow) for value in values]
+        if not windows:
+            return
+        names = [window.sku.encode() for window in windows]
+        self.windows.load_history(
+            self.skus.insert_all(names),
+            *(
+                np.array([getattr(window, field) for window in windows], np.int64)
+                for field in (
+                    "bucket_start_ms",
+                    "clicks",
+                    "carts",
+                    "orders",
+                    "units",
+                    "revenue_cents",
+                    "price_cents",
+                )
+            ),
+        )
+        self._make_room()
