@@ -4,15 +4,13 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
-
-from streams.codec.columns import Bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +31,15 @@ class _Cache(FunctionCache):  # type: ignore[misc]
         return (super()._index_key(sig, codegen), _SOURCES)
 
 
+class Memory(NamedTuple):
+    """The bytes of an array, for parts of kernels: an array itself would be counted as held and
+    released, atomically, at every call. Whoever makes one holds the array.
+    """
+
+    address: int
+    size: int
+
+
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """A kernel that Python calls; compiled at its first call and kept on disk."""
     dispatcher = njit(nogil=True, error_model="numpy")(function)
@@ -48,22 +55,20 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _byte(typing: Any, array: Any, at: Any) -> Any:
+def _byte(typing: Any, memory: Any, at: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature, args)
+        pointer = _pointer(builder, args, ir.IntType(8))
         return builder.zext(builder.load(pointer), ir.IntType(64))
 
-    return types.int64(array, types.int64), generate
+    return types.int64(memory, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _word(typing: Any, array: Any, at: Any) -> Any:
+def _word(typing: Any, memory: Any, at: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature, args)
-        word = ir.IntType(64)
-        return builder.load(builder.bitcast(pointer, word.as_pointer()), align=1)
+        return builder.load(_pointer(builder, args, ir.IntType(64)), align=1)
 
-    return types.uint64(array, types.int64), generate
+    return types.uint64(memory, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -80,12 +85,13 @@ def signed(number: np.uint64) -> int:
     return np.int64(number)  # type: ignore[return-value]
 
 
-def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.gep(array.data, [args[1]])
+def _pointer(builder: Any, args: Any, item: Any) -> Any:
+    """To `item` at the place args[1] of the Memory args[0]."""
+    address = builder.add(builder.extract_value(args[0], 0), args[1])
+    return builder.inttoptr(address, item.as_pointer())
 
 
 # The memory read is not checked: the caller shows that [at, at + 1) or [at, at + 8) is inside.
-byte = cast("Callable[[Bytes, int], int]", _byte)
-word = cast("Callable[[Bytes, int], np.uint64]", _word)  # 8 bytes, little endian
+byte = cast("Callable[[Memory, int], int]", _byte)
+word = cast("Callable[[Memory, int], np.uint64]", _word)  # 8 bytes, little endian
 trailing_zeros = cast("Callable[[np.uint64], int]", _zeros)  # of a word that is not 0

@@ -9,8 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.codec.columns import Bytes
-from streams.codec.compiled import byte, inlined, word
+from streams.codec.compiled import Memory, byte, inlined, word
 from streams.codec.text import INVALID, QUOTE, integer, plain_end, skip_space, text_end
 from streams.records import (
     EVENT_TIME_MS_MAX,
@@ -58,10 +57,11 @@ _CE_CENTS: Final = _eight(b"ce_cents")
 _SESSION: Final = _eight(b"session_")
 _SSION_ID: Final = _eight(b"ssion_id")
 _USER_ID_7: Final = _eight(b'user_id"')
-_REGION: Final = np.frombuffer(b"region", np.uint8)
-_NULL: Final = np.frombuffer(b"null", np.uint8)
-_TRUE: Final = np.frombuffer(b"true", np.uint8)
-_FALSE: Final = np.frombuffer(b"false", np.uint8)
+_REGION_7: Final = _eight(b'region"')
+_LOW_7: Final = _U(2**56 - 1)
+_NULL: Final = int.from_bytes(b"null", "little")
+_TRUE: Final = int.from_bytes(b"true", "little")
+_FALS: Final = int.from_bytes(b"fals", "little")
 _COLON: Final = 0x3A
 _COMMA: Final = 0x2C
 _OPEN: Final = 0x7B
@@ -69,7 +69,7 @@ _CLOSE: Final = 0x7D
 
 
 @inlined
-def scan_event(b: Bytes, at: int, end: int, kind: int) -> Scanned:
+def scan_event(b: Memory, at: int, end: int, kind: int) -> Scanned:
     """(status, event_time_ms, price_cents, quantity, event_id's place and size, SKU's) of the
     value in `b[at : end]`. All but the status are undefined when it is UNSURE.
     """
@@ -90,10 +90,11 @@ def scan_event(b: Bytes, at: int, end: int, kind: int) -> Scanned:
         at = plain_end(b, name_at, end)
         if at >= end or byte(b, at) != QUOTE:
             return unsure
-        field = _field(b, name_at, at - name_at, kind)
+        name_size = at - name_at
         at = skip_space(b, at + 1, end)
         if at >= end or byte(b, at) != _COLON:
             return unsure
+        field = _field(b, name_at, name_size, kind)
         at = skip_space(b, at + 1, end)
         if at >= end:
             return unsure
@@ -158,8 +159,8 @@ def scan_event(b: Bytes, at: int, end: int, kind: int) -> Scanned:
 
 
 @inlined
-def _field(b: Bytes, at: int, size: int, kind: int) -> int:
-    """Which field has the name `b[at : at + size]`, whose closing quote is there too."""
+def _field(b: Memory, at: int, size: int, kind: int) -> int:
+    """Which field has the name `b[at : at + size]`, which a quote and a colon follow."""
     if size == 8:
         w = word(b, at)
         if w == _EVENT_ID_8:
@@ -183,24 +184,17 @@ def _field(b: Bytes, at: int, size: int, kind: int) -> int:
     elif size == 10:
         if word(b, at) == _SESSION and word(b, at + 2) == _SSION_ID:
             return _OPTIONAL
-    elif size == 6 and _is_at(b, at, at + size, _REGION):
+    elif size == 6 and word(b, at) & _LOW_7 == _REGION_7:
         return _OPTIONAL
     return _UNKNOWN
 
 
 @inlined
-def _literal_end(b: Bytes, at: int, end: int) -> int:
+def _literal_end(b: Memory, at: int, end: int) -> int:
     """After null, true or false; INVALID for anything else."""
-    if _is_at(b, at, end, _NULL) or _is_at(b, at, end, _TRUE):
+    if at + 5 > end:  # after a whole literal there is a brace at least
+        return INVALID
+    four = byte(b, at) | byte(b, at + 1) << 8 | byte(b, at + 2) << 16 | byte(b, at + 3) << 24
+    if four in (_NULL, _TRUE):
         return at + 4
-    return at + 5 if _is_at(b, at, end, _FALSE) else INVALID
-
-
-@inlined
-def _is_at(b: Bytes, at: int, end: int, literal: Bytes) -> bool:
-    if at + len(literal) > end:
-        return False
-    for place in range(len(literal)):  # noqa: SIM110 - compiled, where a loop is what it is
-        if byte(b, at + place) != literal[place]:
-            return False
-    return True
+    return at + 5 if four == _FALS and byte(b, at + 4) == 0x65 else INVALID

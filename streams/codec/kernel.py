@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.codec.columns import Bytes, Columns, Int64s, UInt64s
-from streams.codec.compiled import byte, compiled, inlined, signed, word
+from streams.codec.compiled import Memory, byte, compiled, inlined, signed, word
 from streams.codec.event_kernel import SURE_WITH_UNKNOWN, UNSURE, scan_event
 from streams.codec.plain import (
     CODEC_MASK,
@@ -76,7 +76,7 @@ def decode(
 
 @compiled
 def _decode(
-    b: Bytes,
+    data: Bytes,
     kind: int,
     first_offset: int,
     future_tolerance_ms: int,
@@ -96,10 +96,11 @@ def _decode(
     event_hash_high: UInt64s,
     ok: NDArray[np.bool_],
 ) -> tuple[int, int, int]:
+    b = Memory(data.ctypes.data, len(data))
     capacity = len(offset)
     n = unknown = 0
     batch_at, index, at = place[0], place[1], place[2]
-    while batch_at + HEADER_BYTES <= len(b):
+    while batch_at + HEADER_BYTES <= b.size:
         base = _big(b, batch_at, 8)
         length = _big(b, batch_at + 8, 4)
         attributes = _big(b, batch_at + 21, 2)
@@ -118,7 +119,7 @@ def _decode(
             or not 0 <= base <= OFFSET_MAX
         ):
             return n, unknown, CORRUPT
-        if batch_end > len(b):
+        if batch_end > b.size:
             break
         while index < count:
             if n == capacity:
@@ -168,7 +169,7 @@ def _decode(
 
 
 @inlined
-def _record(b: Bytes, at: int, limit: int) -> tuple[int, int, int, int, int, int, int]:
+def _record(b: Memory, at: int, limit: int) -> tuple[int, int, int, int, int, int, int]:
     """(timestamp delta, offset delta, key's place and size, value's, where the record ends).
 
     The last is _BAD when the record does not fit itself or `limit`.
@@ -209,7 +210,7 @@ def _after(at: int, size: int, end: int) -> int:
 
 
 @inlined
-def _varint(b: Bytes, at: int, end: int) -> tuple[int, int]:
+def _varint(b: Memory, at: int, end: int) -> tuple[int, int]:
     """The zigzag integer at `at` and the place after it; _BAD if it is cut off or too long."""
     if at == _BAD or at >= end:
         return 0, _BAD
@@ -230,7 +231,7 @@ def _varint(b: Bytes, at: int, end: int) -> tuple[int, int]:
 
 
 @inlined
-def _big(b: Bytes, at: int, size: int) -> int:
+def _big(b: Memory, at: int, size: int) -> int:
     """A signed big-endian integer of a batch header."""
     number = byte(b, at)
     if number > 127:
@@ -241,7 +242,7 @@ def _big(b: Bytes, at: int, size: int) -> int:
 
 
 @inlined
-def _same(b: Bytes, one: int, other: int, size: int) -> bool:
+def _same(b: Memory, one: int, other: int, size: int) -> bool:
     """Are the `size` bytes at both places alike?"""
     while size >= 8:
         if word(b, one) != word(b, other):

@@ -1,11 +1,10 @@
-"""SipHash-1-3 compiled: `siphash.hash64` and `hash128` on bytes inside an array."""
+"""SipHash-1-3 compiled: `siphash.hash64` and `hash128` on bytes in memory."""
 
 from typing import Final
 
 import numpy as np
 
-from streams.codec.columns import Bytes
-from streams.codec.compiled import byte, inlined, word
+from streams.codec.compiled import Memory, byte, inlined, word
 
 U = np.uint64
 State = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
@@ -27,7 +26,7 @@ _NARROW: Final = U(0)
 
 
 @inlined
-def hash64_at(b: Bytes, at: int, size: int, k0: np.uint64, k1: np.uint64) -> np.uint64:
+def hash64_at(b: Memory, at: int, size: int, k0: np.uint64, k1: np.uint64) -> np.uint64:
     """SipHash-1-3 of `b[at : at + size]`."""
     v0, v1, v2, v3 = _absorbed(b, at, size, k0, k1, _NARROW)
     v2 ^= _LOW
@@ -39,7 +38,7 @@ def hash64_at(b: Bytes, at: int, size: int, k0: np.uint64, k1: np.uint64) -> np.
 
 @inlined
 def hash128_at(
-    b: Bytes, at: int, size: int, k0: np.uint64, k1: np.uint64
+    b: Memory, at: int, size: int, k0: np.uint64, k1: np.uint64
 ) -> tuple[np.uint64, np.uint64]:
     """SipHash-1-3 of `b[at : at + size]` in 128 bits: (low, high)."""
     v0, v1, v2, v3 = _absorbed(b, at, size, k0, k1, _WIDE)
@@ -57,7 +56,7 @@ def hash128_at(
 
 @inlined
 def _absorbed(
-    b: Bytes, at: int, size: int, k0: np.uint64, k1: np.uint64, width: np.uint64
+    b: Memory, at: int, size: int, k0: np.uint64, k1: np.uint64, width: np.uint64
 ) -> State:
     v0 = k0 ^ _START_0
     v1 = k1 ^ _START_1 ^ width
@@ -72,7 +71,7 @@ def _absorbed(
         at += 8
     w = (U(size) & _LOW) << _56
     left = end - at
-    if left > 0 and at + 8 <= len(b):
+    if left > 0 and at + 8 <= b.size:
         w |= word(b, at) & ((U(1) << U(8 * left)) - U(1))
     else:
         for place in range(left):

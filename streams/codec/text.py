@@ -1,15 +1,14 @@
 """Scanning JSON eight bytes at a time: strings, integers, white space. Parts of the kernel.
 
 Every function takes the bytes, a place, and `end`, where the value ends; none reads beyond the
-array. A place of `end` or more means that what was looked for is not there.
+memory. A place of `end` or more means that what was looked for is not there.
 """
 
 from typing import Final
 
 import numpy as np
 
-from streams.codec.columns import Bytes
-from streams.codec.compiled import byte, inlined, signed, trailing_zeros, word
+from streams.codec.compiled import Memory, byte, inlined, signed, trailing_zeros, word
 
 U = np.uint64
 
@@ -38,7 +37,7 @@ DIGITS_MAX: Final = 18  # of an integer that fits 64 bits whatever its digits
 
 
 @inlined
-def skip_space(b: Bytes, at: int, end: int) -> int:
+def skip_space(b: Memory, at: int, end: int) -> int:
     """The first place that is no JSON white space."""
     while at < end:
         c = byte(b, at)
@@ -49,9 +48,9 @@ def skip_space(b: Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def plain_end(b: Bytes, at: int, end: int) -> int:
+def plain_end(b: Memory, at: int, end: int) -> int:
     """The first quote, backslash, control character or byte above 127; at least `end` if none."""
-    while at + 8 <= len(b):
+    while at + 8 <= b.size:
         w = word(b, at)
         quote = w ^ _QUOTES
         slash = w ^ _BACKSLASHES
@@ -72,7 +71,7 @@ def plain_end(b: Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def text_end(b: Bytes, at: int, end: int) -> tuple[int, bool]:
+def text_end(b: Memory, at: int, end: int) -> tuple[int, bool]:
     """Where the string that began at `at` has its closing quote, and whether it has escapes.
 
     INVALID when it has none, or holds a control character, bad UTF-8 or a bad escape.
@@ -97,7 +96,7 @@ def text_end(b: Bytes, at: int, end: int) -> tuple[int, bool]:
 
 
 @inlined
-def _escape_end(b: Bytes, at: int, end: int) -> int:
+def _escape_end(b: Memory, at: int, end: int) -> int:
     """After the escape whose backslash is at `at`; a pair of surrogates is one escape."""
     if at + 2 > end:
         return INVALID
@@ -116,7 +115,7 @@ def _escape_end(b: Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def _hex(b: Bytes, at: int, end: int) -> int:
+def _hex(b: Memory, at: int, end: int) -> int:
     """Four hexadecimal digits; INVALID if they are not."""
     if at + 4 > end:
         return INVALID
@@ -136,7 +135,7 @@ def _hex(b: Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def _character_end(b: Bytes, at: int, end: int) -> int:
+def _character_end(b: Memory, at: int, end: int) -> int:
     """After the UTF-8 character of more than one byte at `at` (RFC 3629, table 3-7 of Unicode)."""
     c = byte(b, at)
     low = 0x80
@@ -169,20 +168,20 @@ def _character_end(b: Bytes, at: int, end: int) -> int:
 
 
 @inlined
-def integer(b: Bytes, at: int, end: int) -> tuple[int, int]:
+def integer(b: Memory, at: int, end: int) -> tuple[int, int]:
     """The integer whose first digit is at `at`, and the place after it.
 
     The place is INVALID for a leading zero and for more digits than DIGITS_MAX.
     """
     start = at
     number = 0
-    while at + 8 <= len(b) and at < end:
+    while at + 8 <= b.size and at < end:
         w = word(b, at) ^ _ZEROS
         others = ((w + _ABOVE_NINE) | w) & _HIGHS
         count = 8 if others == U(0) else trailing_zeros(others) >> 3
         if count == 0:
             break
-        number = number * _POWERS[count] + _eight(w << U(64 - 8 * count))
+        number = number * _POWERS[U(count)] + _eight(w << U(64 - 8 * count))
         at += count
         if at - start > DIGITS_MAX:
             return 0, INVALID
