@@ -6,7 +6,6 @@ Idempotent; the record timestamp is the wall clock, never event time. Keys go to
 
 import asyncio
 import time
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,12 +13,12 @@ from typing import Any, Final, Self
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from kafka.partitioner.default import murmur2
 
 from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options
+from streams.placement import Placement
 from streams.records import CatalogEntry, CompetitorPrice, StockLevel
-from streams.settings import Partitioner, Settings
+from streams.settings import Settings
 from streams.topics import CATALOG, COMPETITOR_PRICES, STOCK_LEVELS
 
 KeyedRecord = tuple[bytes | None, bytes | None]
@@ -33,23 +32,6 @@ _REFERENCE_TOPIC: Final[dict[type[ReferenceRecord], str]] = {
     StockLevel: STOCK_LEVELS,
     CompetitorPrice: COMPETITOR_PRICES,
 }
-
-
-class Placement:
-    """Which partition a key belongs to; remembers every key, of which a sale has few."""
-
-    def __init__(self, partitioner: Partitioner, partitions: int) -> None:
-        self._crc32 = partitioner == "crc32"
-        self._partitions = partitions
-        self._known: dict[bytes, int] = {}
-
-    def of(self, key: bytes) -> int:
-        """The partition of `key`."""
-        found = self._known.get(key)
-        if found is None:
-            code: int = zlib.crc32(key) if self._crc32 else murmur2(key) & 0x7FFF_FFFF
-            found = self._known[key] = code % self._partitions
-        return found
 
 
 class Publisher:

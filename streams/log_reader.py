@@ -1,0 +1,119 @@
+"""Reads stretches of topic partitions record by record, outside any group: for checks and tools."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.codec.plain import Record
+from streams.errors import BrokerError, ConfigurationError
+from streams.fetching import client_options, isolation_level
+from streams.settings import Settings
+
+POLL_MS: Final = 500
+RECORDS_MAX: Final = 10_000
+STALL_TIMEOUT_S: Final = 60.0
+METADATA_TIMEOUT_S: Final = 15.0
+
+
+class LogReader:
+    """`async with LogReader(settings) as reader:`; topics are given by their logical names.
+
+    Reads committed records only, unless the guarantee is `at_least_once`. Raises BrokerError when
+    the broker refuses or falls silent.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            isolation_level=isolation_level(self._settings),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=8 * 2**20,
+            fetch_max_bytes=16 * 2**20,
+        )
+        try:
+            await self._consumer.start()
+        except (KafkaError, OSError) as error:
+            await self._consumer.stop()
+            raise BrokerError(
+                f"no Kafka at {self._settings.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {error}"
+            ) from None
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        consumer, self._consumer = self._consumer, None
+        assert consumer is not None
+        await consumer.stop()
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has. Raises ConfigurationError when it is not there."""
+        name = self._settings.topic(topic)
+        assert self._consumer is not None
+        try:
+            async with asyncio.timeout(METADATA_TIMEOUT_S):
+                found = (await self._consumer._client.fetch_all_metadata()).partitions_for_topic(
+                    name
+                )
+        except (TimeoutError, KafkaError) as error:
+            raise BrokerError(f"{name}: metadata cannot be read: {error}") from None
+        if not found:
+            raise ConfigurationError(
+                f"topic {name!r} is not there: run `flashcast topics create` first"
+            )
+        return len(found)
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """(first offset, next offset to be written) as a reader sees them."""
+        tp = TopicPartition(self._settings.topic(topic), partition)
+        assert self._consumer is not None
+        try:
+            begin = await self._consumer.beginning_offsets([tp])
+            end = await self._consumer.end_offsets([tp])
+        except KafkaError as error:
+            raise BrokerError(f"{tp.topic}/{partition}: offsets cannot be read: {error}") from None
+        return begin[tp], end[tp]
+
+    async def read(
+        self, topic: str, partition: int, begin: int, end: int
+    ) -> AsyncIterator[list[Record]]:
+        """Every record with begin <= offset < end, in slices."""
+        if begin >= end:
+            return
+        consumer = self._consumer
+        assert consumer is not None
+        tp = TopicPartition(self._settings.topic(topic), partition)
+        consumer.assign([tp])
+        consumer.seek(tp, begin)
+        silent_s = 0.0
+        position = begin
+        while position < end:
+            try:
+                fetched = await consumer.getmany(tp, timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+                before, position = position, await consumer.position(tp)
+            except KafkaError as error:
+                raise BrokerError(f"{tp.topic}/{partition} at {position}: {error}") from None
+            silent_s = 0.0 if position > before else silent_s + POLL_MS / 1000
+            if silent_s > STALL_TIMEOUT_S:
+                raise BrokerError(
+                    f"{tp.topic}/{partition}: nothing came at offset {position}, {end} is the end"
+                )
+            records = [
+                Record(one.offset, one.timestamp, one.key, one.value, list(one.headers))
+                for one in fetched.get(tp, ())
+                if one.offset < end
+            ]
+            if records:
+                yield records

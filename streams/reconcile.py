@@ -1,0 +1,335 @@
+"""`flashcast reconcile`: is `demand-windows` exactly what the input topics imply?
+
+Reads the input from its start, judges every record again, works the windows out in plain Python
+(recompute.py) and compares them, the late events, the dead letters and the markers' counts one by
+one (comparison.py). A worker may go on meanwhile: what the marker read first does not cover yet is
+reported as open and not compared.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from streams.comparison import Difference, Differences, PartitionComparison, Tally
+from streams.errors import ConfigurationError
+from streams.log_reader import LogReader
+from streams.placement import Placement
+from streams.recompute import Cut, Outcome, PartitionRules, Recomputed
+from streams.settings import Settings
+from streams.state import marker as markers
+from streams.state.changelog import cut_place
+from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY, Marker
+from streams.topics import CHANGELOG, DEAD_LETTERS, DEMAND_WINDOWS, EVENT_TOPICS, LATE_EVENTS
+
+POLL_S: Final = 0.5
+
+
+class ReconcileReport(msgspec.Struct):
+    """The verdict, and what it rests on."""
+
+    exact: bool  # nothing differs and nothing waits to be processed
+    differences: int
+    unprocessed: int  # input records beyond the markers
+    inputs: dict[str, dict[str, int]]  # topic -> outcome -> records
+    refused: dict[str, int]  # reason -> records
+    windows: dict[str, int]
+    late_events: dict[str, int]
+    dead_letters: dict[str, int]
+    units: int
+    revenue_cents: int
+    repeats: int
+    cuts: int
+    by_kind: dict[str, int]
+    listed: list[Difference]
+    seconds: float
+    records_per_s: int
+
+
+@dataclass
+class Progressed:
+    """What the worker of one partition has made durable, as far as the changelog was read."""
+
+    marker: Marker | None = None
+    cuts: dict[tuple[str, int], int] = field(default_factory=dict)  # (topic, position) -> through
+    read_to: int = 0
+
+    @property
+    def closed_through_ms(self) -> int:
+        return int(self.marker.core["windows"]["closed_through_ms"]) if self.marker else 0
+
+    def offset(self, topic: str) -> int:
+        return self.marker.offsets.get(topic, 0) if self.marker else 0
+
+
+def run_reconcile(
+    settings: Settings,
+    json_output: bool = False,
+    *,
+    wait_s: float = 0.0,
+    console: Console | None = None,
+) -> int:
+    """Compare and report. `wait_s`: how long to wait first for the workers to process the input to
+    its end and to close its last buckets. Returns 0 when exact, 1 when not.
+    """
+    console = console or Console(stderr=json_output)
+    report = asyncio.run(reconcile(settings, wait_s=wait_s, console=console))
+    if json_output:
+        print(msgspec.json.encode(report).decode())
+    else:
+        _show(report, console)
+    return 0 if report.exact else 1
+
+
+async def reconcile(
+    settings: Settings, *, wait_s: float = 0.0, console: Console | None = None
+) -> ReconcileReport:
+    """The report. Raises BrokerError, ConfigurationError when topics do not fit together."""
+    console = console or Console(quiet=True)
+    started = time.monotonic()
+    async with LogReader(settings) as reader:
+        job = _Job(settings, reader, console, await _partitions(reader))
+        await job.wait(started + wait_s)
+        for partition in range(job.partitions):
+            await job.reconcile(partition)
+        await job.wait_for_buckets(started + wait_s)
+        await job.compare_outputs()
+    return job.report(time.monotonic() - started)
+
+
+async def _partitions(reader: LogReader) -> int:
+    counts = {topic: await reader.partitions(topic) for topic in (*EVENT_TOPICS, DEMAND_WINDOWS)}
+    if len(set(counts.values())) != 1:
+        raise ConfigurationError(f"topics keyed by SKU differ in their partitions: {counts}")
+    return counts[DEMAND_WINDOWS]
+
+
+class _Job:
+    """One reconciliation over all partitions."""
+
+    def __init__(
+        self, settings: Settings, reader: LogReader, console: Console, partitions: int
+    ) -> None:
+        self.partitions = partitions
+        self._settings = settings
+        self._reader = reader
+        self._console = console
+        self._placement = Placement(settings.partitioner, partitions)
+        self._progressed = [Progressed() for _ in range(partitions)]
+        self._recomputed = [Recomputed() for _ in range(partitions)]
+        self._cuts_used: list[set[tuple[str, int]]] = [set() for _ in range(partitions)]
+        self._judged_to: list[dict[str, int]] = [{} for _ in range(partitions)]
+        self._differences = Differences()
+        self._tally = Tally()
+        self._records = 0
+
+    async def wait(self, deadline: float) -> None:
+        """Until the markers have passed the input's present end, at most to `deadline`."""
+        with self._progress() as progress:
+            bar: TaskID | None = None
+            while True:
+                behind, total = 0, 0
+                for partition, done in enumerate(self._progressed):
+                    await self._read_changelog(partition)
+                    for topic in EVENT_TOPICS:
+                        _, end = await self._reader.bounds(topic, partition)
+                        total += end
+                        behind += max(0, end - done.offset(topic))
+                if behind == 0 or time.monotonic() >= deadline:
+                    return
+                if bar is None:
+                    bar = progress.add_task("waiting for the workers")
+                progress.update(bar, total=total, completed=total - behind)
+                await asyncio.sleep(POLL_S)
+
+    async def wait_for_buckets(self, deadline: float) -> None:
+        """Until every bucket of the input is closed, at most to `deadline`."""
+        while self._open_buckets() and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+            for partition in range(self.partitions):
+                await self._read_changelog(partition)
+                if self._outdated(partition):
+                    await self.reconcile(partition)
+
+    def _open_buckets(self) -> bool:
+        bucket_ms = self._settings.bucket_ms
+        return any(
+            cell.bucket_start_ms + bucket_ms > done.closed_through_ms
+            for done, recomputed in zip(self._progressed, self._recomputed, strict=True)
+            for cell in recomputed.windows
+        )
+
+    def _outdated(self, partition: int) -> bool:
+        """Whether the marker now covers input that was not judged, or a cut is new below it."""
+        done, ends = self._progressed[partition], self._judged_to[partition]
+        grown = any(done.offset(topic) > ends[topic] for topic in EVENT_TOPICS)
+        used = self._cuts_used[partition]
+        return grown or any((topic, at) not in used and at < ends[topic] for topic, at in done.cuts)
+
+    async def reconcile(self, partition: int) -> None:
+        """Judge the whole input of one partition number."""
+        done, recomputed = self._progressed[partition], Recomputed()
+        self._recomputed[partition] = recomputed
+        self._cuts_used[partition] = set(done.cuts)
+        with self._progress() as progress:
+            for kind, topic in enumerate(EVENT_TOPICS):
+                begin, end = await self._reader.bounds(topic, partition)
+                recomputed.begins[topic] = begin
+                self._judged_to[partition][topic] = end
+                cuts = [Cut(at, through) for (of, at), through in done.cuts.items() if of == topic]
+                rules = PartitionRules(self._settings, kind, partition, self._placement, cuts)
+                bar = progress.add_task(f"{topic}/{partition}", total=end)
+                async for records in self._reader.read(topic, partition, begin, end):
+                    for record in records:
+                        rules.add(record, recomputed)
+                    self._records += len(records)
+                    progress.update(bar, completed=records[-1].offset + 1)
+
+    async def compare_outputs(self) -> None:
+        """Hold every partition's outputs against what was recomputed."""
+        for partition, recomputed in enumerate(self._recomputed):
+            done, judged_to = self._progressed[partition], self._judged_to[partition]
+            comparison = PartitionComparison(
+                self._settings,
+                partition,
+                recomputed,
+                done.closed_through_ms,
+                {topic: done.offset(topic) for topic in EVENT_TOPICS},
+                self._differences,
+                self._tally,
+            )
+            for topic in (DEMAND_WINDOWS, LATE_EVENTS, DEAD_LETTERS):
+                begin, end = await self._reader.bounds(topic, partition)
+                async for records in self._reader.read(topic, partition, begin, end):
+                    for record in records:
+                        if topic == DEMAND_WINDOWS:
+                            comparison.add_window(record)
+                        else:
+                            comparison.add_refused(topic, record)
+            comparison.finish()
+            for topic, begin in recomputed.begins.items():
+                if begin > 0:
+                    where = f"{topic}/{partition}"
+                    self._differences.add("input_incomplete", where, "from offset 0", begin)
+            exact = self._settings.processing_guarantee == "exactly_once"
+            if done.marker and exact and done.marker.offsets.items() >= judged_to.items():
+                comparison.compare_counters(_counters(done.marker))
+
+    async def _read_changelog(self, partition: int) -> None:
+        """Read on to the changelog's present end."""
+        done = self._progressed[partition]
+        begin, end = await self._reader.bounds(CHANGELOG, partition)
+        async for records in self._reader.read(CHANGELOG, partition, max(begin, done.read_to), end):
+            for record in records:
+                if record.key == MARKER_KEY and record.value is not None:
+                    done.marker = markers.decode(record.value)
+                elif record.key and record.key.startswith(CUT_KEY_PREFIX) and record.value:
+                    done.cuts[cut_place(record.key)] = _through_ms(record.value)
+        done.read_to = max(end, done.read_to)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            console=self._console, transient=True,
+        )  # fmt: skip
+
+    def report(self, seconds: float) -> ReconcileReport:
+        """What was found."""
+        tally, differences = self._tally, self._differences
+        outcomes: Counter[tuple[str, Outcome]] = sum(
+            (one.outcomes for one in self._recomputed), Counter()
+        )
+        reasons: Counter[str] = sum((one.reasons for one in self._recomputed), Counter())
+        unprocessed = sum(
+            max(0, end - done.offset(topic))
+            for done, ends in zip(self._progressed, self._judged_to, strict=True)
+            for topic, end in ends.items()
+        )
+        return ReconcileReport(
+            exact=differences.total == 0 and unprocessed == 0,
+            differences=differences.total,
+            unprocessed=unprocessed,
+            inputs={
+                topic: {str(outcome): outcomes[topic, outcome] for outcome in Outcome}
+                for topic in EVENT_TOPICS
+            },
+            refused=dict(reasons),
+            windows={
+                "expected": tally.windows_expected,
+                "found": tally.windows_found,
+                "open": tally.windows_open,
+            },
+            late_events={"expected": tally.late_expected, "found": tally.late_found},
+            dead_letters={"expected": tally.dead_expected, "found": tally.dead_found},
+            units=tally.units,
+            revenue_cents=tally.revenue_cents,
+            repeats=tally.repeats,
+            cuts=sum(len(done.cuts) for done in self._progressed),
+            by_kind=dict(differences.counts),
+            listed=differences.listed,
+            seconds=round(seconds, 3),
+            records_per_s=round(self._records / seconds) if seconds > 0 else 0,
+        )
+
+
+def _through_ms(value: bytes) -> int:
+    """A cut's value: up to which event time buckets were closed."""
+    fields: dict[str, Any] = msgspec.json.decode(value)
+    return int(fields["through_ms"])
+
+
+def _counters(marker: Marker) -> dict[str, dict[Outcome, int]]:
+    """The marker's own counts, by topic and outcome."""
+    names = {
+        "applied": Outcome.ACCEPTED,
+        "duplicates": Outcome.DUPLICATE,
+        "late": Outcome.LATE,
+    }
+    counted: dict[str, dict[str, int]] = marker.core["windows"].get("counters", {})
+    return {
+        topic: {names[name]: count for name, count in counts.items() if name in names}
+        for topic, counts in counted.items()
+    }
+
+
+def _show(report: ReconcileReport, console: Console) -> None:
+    table = Table("topic", *(str(outcome).replace("_", " ") for outcome in Outcome), box=None)
+    for topic, outcomes in report.inputs.items():
+        table.add_row(topic, *(f"{count:,}" for count in outcomes.values()))
+    console.print(table)
+    for reason, count in sorted(report.refused.items()):
+        console.print(f"  refused as {reason}: {count:,}", highlight=False)
+    for name, counts in (
+        ("demand-windows", report.windows),
+        ("late-events", report.late_events),
+        ("dead-letters", report.dead_letters),
+    ):
+        said = ", ".join(f"{what} {count:,}" for what, count in counts.items())
+        console.print(f"{name}: {said}", highlight=False)
+    console.print(
+        f"units {report.units:,}, revenue {report.revenue_cents / 100:,.2f}, "
+        f"{report.repeats:,} repeats, {report.cuts:,} idle cuts; "
+        f"{report.seconds:.1f} s, {report.records_per_s:,} records/s",
+        highlight=False,
+    )
+    for difference in report.listed[:20]:
+        console.print(
+            f"[red]{difference.what}[/] {difference.where}: expected {difference.expected}, "
+            f"found {difference.found}",
+            highlight=False,
+        )
+    if report.exact:
+        console.print("[bold green]exact[/]: every window, late event and dead letter is right")
+    elif report.differences:
+        console.print(f"[bold red]{report.differences:,} differences[/]: {report.by_kind}")
+    else:
+        console.print(
+            f"[bold yellow]{report.unprocessed:,} records are not processed yet[/]: so far nothing "
+            "differs; wait with --wait-s"
+        )
