@@ -1,0 +1,304 @@
+"""Makes checkpoints durable: outputs, changed rows, cuts and marker of one partition, together.
+
+    commit:  begin -> outputs, changelog records -> every answer awaited -> commit -> local copy
+
+An Emitter lives from one restore to the next failure. Once anything fails, or its outcome is
+unknown, it raises and is of no more use: the partition forgets what it had in memory, a new Emitter
+restores it, and nothing is sent again from memory.
+"""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
+
+from streams import topics
+from streams.checkpoint import Checkpoint, Output
+from streams.errors import BrokerError, FencedError, StateError
+from streams.fetching import client_options
+from streams.settings import Settings
+from streams.state import changelog
+from streams.state.rocksdb import LocalCopy, Place
+
+log = structlog.get_logger("flashcast.emit")
+
+DELIVERY_TIMEOUT_S: Final = 20.0  # of one whole checkpoint
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 2.0
+TRANSACTION_TIMEOUT_MS: Final = 30_000  # the broker then aborts what a dead worker left open
+assert DELIVERY_TIMEOUT_S * 1_000 < TRANSACTION_TIMEOUT_MS
+
+TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
+FENCED: Final = (ProducerFenced, InvalidProducerEpoch)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """Where one checkpoint came to lie: `output_offsets[i]` is that of the first record of the
+    checkpoint's output i, `changelog_offset` the one behind its marker.
+    """
+
+    output_offsets: list[int]
+    changelog_offset: int
+
+
+class Emitter(ABC):
+    """Writes for one partition number, in order, one checkpoint at a time.
+
+    `role` names a single owner other than the partition's state, such as the sum over partitions.
+    """
+
+    delivery_timeout_s: float = DELIVERY_TIMEOUT_S
+
+    def __init__(self, settings: Settings, partition: int, role: str | None = None) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._role = role or f"p{partition}"
+        self._producer: AIOKafkaProducer | None = None
+        self._copy: LocalCopy | None = None
+        self._copying: asyncio.Task[None] | None = None
+        self._identity: tuple[bytes, int] | None = None  # of the changelog, and its offset
+        self._forgotten: list[bytes] = []
+        self.copy_failures = 0
+
+    @property
+    def partition(self) -> int:
+        return self._partition
+
+    async def start(self) -> None:
+        """Connects; from here on any earlier owner is shut out, where the broker has transactions.
+        Raises BrokerError.
+        """
+        assert self._producer is None, "an emitter starts once"
+        self._producer = AIOKafkaProducer(**client_options(self._settings), **self._options())
+        async with self._failing("cannot start"), asyncio.timeout(START_TIMEOUT_S):
+            await self._producer.start()
+
+    def attach(self, copy: LocalCopy | None, identity: tuple[bytes, int] | None) -> None:
+        """After a restore: the local copy to keep, and which changelog it was read from (identity,
+        its offset); without one the next commit gives the changelog its identity.
+        """
+        self._copy = copy
+        self._identity = identity
+
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Removes changelog keys, with the next commit and before its rows."""
+        self._forgotten += keys
+
+    async def commit(self, checkpoint: Checkpoint) -> CommitResult:
+        """Returns when all of it is durable and, with transactions, visible. Raises BrokerError or
+        FencedError; whether it is durable is then unknown, and the emitter is stopped.
+        """
+        forgotten, self._forgotten = self._forgotten, []
+        drawn = uuid.uuid4().bytes if self._identity is None else None
+        encoded = await asyncio.to_thread(changelog.encode, checkpoint, forgotten, drawn)
+        own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
+        rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
+        marker = [Output(topics.CHANGELOG, encoded.marker)]
+        async with self._failing("checkpoint failed"), asyncio.timeout(self.delivery_timeout_s):
+            offsets = await self._deliver([own, checkpoint.outputs, rows, marker])
+        if drawn is not None:
+            self._identity = (drawn, offsets[0])
+        await self._keep(checkpoint, forgotten, offsets[-1] + 1)
+        first = len(own)
+        return CommitResult(offsets[first : first + len(checkpoint.outputs)], offsets[-1] + 1)
+
+    async def publish(self, outputs: Sequence[Output]) -> list[int]:
+        """Outputs that belong to no checkpoint; the offset of each one's first record. Fails like
+        `commit`.
+        """
+        async with self._failing("output failed"), asyncio.timeout(self.delivery_timeout_s):
+            return await self._deliver([outputs])
+
+    async def stop(self) -> None:
+        """Ends the producer, and closes the local copy once it holds the last checkpoint."""
+        await self._discard()
+        await self._copied()
+        if self._copy is not None:
+            await asyncio.to_thread(self._copy.close)
+            self._copy = None
+
+    @abstractmethod
+    def _options(self) -> dict[str, Any]:
+        """The producer's, beside where the broker is."""
+
+    @abstractmethod
+    async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
+        """Sends and awaits all; the offset of each one's first record, over all steps in order."""
+
+    async def _send(self, outputs: Sequence[Output], *, transactional: bool) -> list[int]:
+        """Sends batches, those of one topic in order, and awaits the answer to each."""
+        lanes: dict[str, list[int]] = defaultdict(list)
+        for index, output in enumerate(outputs):
+            lanes[output.topic].append(index)
+        offsets = [-1] * len(outputs)
+        now_ms = int(time.time() * 1_000)
+
+        async def send(topic: str, indexes: list[int]) -> None:
+            sent: list[asyncio.Future[Any]] = []
+            try:
+                for index in indexes:
+                    builder = outputs[index].batch.builder(now_ms, transactional=transactional)
+                    sent.append(await self._send_batch(topic, builder))
+                for index, future in zip(indexes, sent, strict=True):
+                    offsets[index] = (await future).offset
+            except TOO_LARGE:
+                size = max(outputs[index].batch.size_bytes for index in indexes)
+                raise BrokerError(
+                    f"{self._settings.topic(topic)} refused a batch of up to {size} bytes: raise "
+                    "the topic's max.message.bytes"
+                ) from None
+            finally:
+                for future in sent:
+                    future.cancel()  # a failure that nobody awaits any more would be logged
+
+        async with asyncio.TaskGroup() as group:
+            for topic, indexes in lanes.items():
+                group.create_task(send(topic, indexes))
+        if min(offsets, default=0) < 0:
+            raise BrokerError("the broker did not say at which offset a batch lies")
+        return offsets
+
+    async def _send_batch(self, topic: str, builder: Any) -> "asyncio.Future[Any]":
+        assert self._producer is not None
+        sent: asyncio.Future[Any] = await self._producer.send_batch(
+            builder, self._settings.topic(topic), partition=self._partition
+        )
+        return sent
+
+    @contextlib.asynccontextmanager
+    async def _failing(self, what: str) -> AsyncIterator[None]:
+        """Whatever goes wrong inside ends the producer, and is a BrokerError or FencedError."""
+        try:
+            if self._producer is None:
+                raise BrokerError("the emitter is stopped")
+            yield
+        except BaseException as error:
+            await self._discard()
+            if not isinstance(error, Exception):
+                raise
+            raise self._named(what, error) from error
+
+    def _named(self, what: str, error: BaseException) -> BrokerError:
+        causes = list(_causes(error))
+        where = f"partition {self._partition}: {what}"
+        if any(isinstance(cause, FENCED) for cause in causes):
+            owner = self._settings.transactional_id(self._role)
+            return FencedError(f"{where}: another worker has taken over {owner!r}")
+        for cause in causes:
+            if isinstance(cause, BrokerError):
+                return BrokerError(f"{where}: {cause}")
+        if isinstance(error, TimeoutError):
+            return BrokerError(f"{where}: no answer from {self._settings.bootstrap_servers}")
+        return BrokerError(f"{where}: {causes[-1]!r}")
+
+    async def _discard(self) -> None:
+        """Ends the producer within bounds and sends nothing more: aiokafka's own `stop` flushes
+        first, which in an outage takes for ever.
+        """
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        producer._closed = True  # aiokafka then knows that it was closed on purpose
+        sender = producer._sender.sender_task
+        if sender is not None:
+            sender.cancel()
+            await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
+            if not sender.done():
+                sender.cancel()  # it was waiting for a request; now that is cancelled too
+                await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await producer.client.close()
+
+    async def _keep(self, checkpoint: Checkpoint, forgotten: Sequence[bytes], offset: int) -> None:
+        """Starts to write the checkpoint to the local copy, beside what comes next."""
+        await self._copied()
+        copy, identity = self._copy, self._identity
+        if copy is None or identity is None:
+            return
+        place = Place(offset, identity[0].hex(), identity[1], int(time.time() * 1_000))
+
+        def write() -> None:
+            copy.write(changelog.changes(checkpoint, forgotten), place)
+
+        self._copying = asyncio.create_task(asyncio.to_thread(write))
+
+    async def _copied(self) -> None:
+        """Awaits the local copy. One that fails is discarded: the changelog has it all."""
+        copying, self._copying = self._copying, None
+        if copying is None or self._copy is None:
+            return
+        try:
+            await copying
+        except StateError as error:
+            log.warning("local copy discarded", partition=self._partition, error=str(error))
+            self.copy_failures += 1
+            await asyncio.to_thread(self._copy.discard)
+            self._copy = None
+
+
+class TransactionalEmitter(Emitter):
+    """Exactly once: all of a checkpoint becomes visible at one moment, or none of it."""
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "transactional_id": self._settings.transactional_id(self._role),
+            "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS,
+        }
+
+    async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
+        producer = self._producer
+        assert producer is not None
+        await producer.begin_transaction()
+        # Every answer before the commit: aiokafka commits even after a batch was refused.
+        offsets = await self._send([one for step in steps for one in step], transactional=True)
+        await producer.commit_transaction()
+        return offsets
+
+
+class PlainEmitter(Emitter):
+    """At least once, for brokers without transactions: each step is acknowledged before the next,
+    the marker last, so that a crash repeats outputs and loses none.
+    """
+
+    def _options(self) -> dict[str, Any]:
+        return {"enable_idempotence": True}
+
+    async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
+        offsets: list[int] = []
+        for step in steps:
+            offsets += await self._send(step, transactional=False)
+        return offsets
+
+
+def emitter_for(settings: Settings, partition: int, role: str | None = None) -> Emitter:
+    """The kind that `processing_guarantee` asks for."""
+    exact = settings.processing_guarantee == "exactly_once"
+    return (TransactionalEmitter if exact else PlainEmitter)(settings, partition, role)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself, or those of its group, with what caused them."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _causes(one)
+        return
+    yield error
+    if error.__cause__ is not None:
+        yield from _causes(error.__cause__)

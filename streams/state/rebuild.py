@@ -1,0 +1,132 @@
+"""The newest state of one partition, from the local copy and as much of the changelog as it lacks.
+
+The copy is used when it is of this very log (the identity record lies where it did), stands within
+it, is young enough, loads without a wrong checksum, and the markers that follow do not go back.
+Anything else, and it is discarded and all is read from the changelog.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from streams import topics
+from streams.errors import StateError
+from streams.state import marker as markers
+from streams.state import snapshot
+from streams.state.changelog import IDENTITY_KEY, Image
+from streams.state.partition_reader import PartitionReader
+from streams.state.rocksdb import CopyInUseError, LocalCopy, Place
+
+log = structlog.get_logger("flashcast.recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """`copy` is open and holds the state; None: there is none to keep. `copy_problem` says why the
+    one that was there was not used.
+    """
+
+    image: Image
+    copy: LocalCopy | None
+    copy_used: bool
+    copy_problem: str | None
+    records: int  # read from the changelog
+
+
+async def rebuild(
+    reader: PartitionReader, copy: LocalCopy, now_ms: int, copy_age_ms_max: int
+) -> Rebuilt:
+    """Reads to the changelog's end as it is now, so every earlier owner must be shut out before.
+
+    Raises BrokerError, and StateError when the changelog itself is corrupt.
+    """
+    begin, end = await reader.start_of(topics.CHANGELOG), await reader.end_of(topics.CHANGELOG)
+    kept: LocalCopy | None = copy
+    problem = None
+    try:
+        await asyncio.to_thread(copy.open)
+        place = await asyncio.to_thread(copy.place, now_ms, copy_age_ms_max)
+        if place is not None:
+            await _check_place(reader, place, begin, end)
+            image = await asyncio.to_thread(_load, copy, place)
+            records = await _follow(reader, copy, image, place.offset, end, now_ms)
+            return Rebuilt(image, copy, True, None, records)
+    except CopyInUseError as error:
+        problem, kept = str(error), None
+    except StateError as error:
+        problem = str(error)
+    if problem is not None:
+        log.warning("local copy not used", reason=problem)
+    image = Image()
+    records = 0
+    async for batch in reader.records(topics.CHANGELOG, begin, end):
+        image.apply(batch)
+        records += len(batch)
+    if kept is not None:
+        kept = await _copied(kept, image, _place(image, end, now_ms))
+    return Rebuilt(image, kept, False, problem, records)
+
+
+async def _check_place(reader: PartitionReader, place: Place, begin: int, end: int) -> None:
+    """Raises StateError unless the log that the copy was made of is the one that is read."""
+    if not begin <= place.offset <= end:
+        raise StateError(
+            f"the local copy stands at offset {place.offset} of a changelog that has {begin} to "
+            f"{end}: another cluster, or the topic was made anew"
+        )
+    at = place.identity_offset
+    found = [
+        record
+        async for batch in reader.records(topics.CHANGELOG, at, min(at + 1, end))
+        for record in batch
+    ]
+    if found != [(at, IDENTITY_KEY, bytes.fromhex(place.identity))]:
+        raise StateError("the local copy is of another changelog: another cluster, or made anew")
+
+
+def _load(copy: LocalCopy, place: Place) -> Image:
+    image = copy.load()
+    image.identity, image.identity_offset = bytes.fromhex(place.identity), place.identity_offset
+    _, bad = snapshot.stack(list(image.rows.values()))
+    if bad:
+        raise StateError(f"{len(bad)} of {len(image.rows)} rows of the local copy are corrupt")
+    return image
+
+
+async def _follow(
+    reader: PartitionReader, copy: LocalCopy, image: Image, begin: int, end: int, now_ms: int
+) -> int:
+    """Brings a loaded copy up to date, in memory and on disk; the number of records that took."""
+    before = image.marker
+    changed: dict[bytes, bytes | None] = {}
+    records = 0
+    async for batch in reader.records(topics.CHANGELOG, begin, end):
+        image.apply(batch)
+        changed.update((key, value) for _, key, value in batch if key)
+        records += len(batch)
+    if before is not None and image.marker != before:
+        older, newer = markers.decode(before), markers.decode(image.marker or b"")
+        if any(newer.offsets.get(topic, 0) < offset for topic, offset in older.offsets.items()):
+            raise StateError("the local copy is ahead of the changelog's newest marker")
+    place = _place(image, end, now_ms)
+    assert place is not None
+    await asyncio.to_thread(copy.write, changed.items(), place)
+    return records
+
+
+def _place(image: Image, end: int, now_ms: int) -> Place | None:
+    if image.identity is None:
+        return None
+    return Place(end, image.identity.hex(), image.identity_offset, now_ms)
+
+
+async def _copied(copy: LocalCopy, image: Image, place: Place | None) -> LocalCopy | None:
+    """The copy, with all of the image; None when the disk refuses it."""
+    try:
+        await asyncio.to_thread(copy.replace, image, place)
+    except StateError as error:
+        log.warning("no local copy is kept", reason=str(error))
+        await asyncio.to_thread(copy.discard)
+        return None
+    return copy

@@ -1,0 +1,441 @@
+"""Checkpoints and restores on Apache Kafka: what a crash, a zombie or a refusal can do, and cannot."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import ProducerFenced
+from kafka.admin import KafkaAdminClient
+from kafka.structs import TopicPartition as AdminTopicPartition
+
+from streams import topics
+from streams.checkpoint import Checkpoint, Output
+from streams.codec.batches import iter_records
+from streams.codec.write import encode_records
+from streams.emit import Emitter, TransactionalEmitter, emitter_for
+from streams.errors import BrokerError, FencedError, StateError
+from streams.settings import Settings
+from streams.state.marker import CUT_KEY_PREFIX, MARKER_VERSION, Marker
+from streams.state.partition_reader import reader_for
+from streams.state.recovery import Restored, copy_folder, restore, seen_before
+from streams.state.rocksdb import LocalCopy
+from streams.state.snapshot import RowSchema
+
+PARTITION, OTHER = 1, 2
+SCHEMA = RowSchema(1, {"level": np.zeros(1), "cells": np.zeros((1, 4, 3), np.int64)})
+
+
+def checkpoint(step: int, skus: Sequence[str], **changes: Any) -> Checkpoint:
+    """All `skus` at level `step`, one window record each, and a marker that says `step`."""
+    n = len(skus)
+    names = [sku.encode() for sku in skus]
+    cells = np.full((n, 4, 3), step, np.int64)
+    outputs = [window_output(name, step) for name in names]
+    marker = Marker(MARKER_VERSION, step, changes.pop("offsets", offsets(step)), 0, {"step": step})
+    return Checkpoint(
+        PARTITION,
+        changes.pop("outputs", outputs),
+        names,
+        SCHEMA.pack({"level": np.full(n, float(step)), "cells": cells}),
+        changes.pop("cuts", []),
+        marker,
+    )
+
+
+def offsets(event: int) -> dict[str, int]:
+    return dict.fromkeys(topics.EVENT_TOPICS, event) | dict.fromkeys(topics.REFERENCE_TOPICS, 0)
+
+
+def window_output(name: bytes, step: int) -> Output:
+    (batch,) = encode_records([(name, b"%s at %d" % (name, step), [])])
+    return Output(topics.DEMAND_WINDOWS, batch)
+
+
+async def restored(settings: Settings, emitter: Emitter, now_ms: int | None = None) -> Restored:
+    async with reader_for(settings, emitter.partition) as reader:
+        return await restore(settings, emitter, reader, now_ms or int(time.time() * 1_000))
+
+
+def levels(state: Restored) -> dict[str, float]:
+    fields = SCHEMA.unpack(state.rows)
+    return {name.decode(): fields["level"][i] for i, name in enumerate(state.names)}
+
+
+async def committed_values(settings: Settings, topic: str) -> list[bytes]:
+    """What a read_committed subscriber sees of the partition, up to the last stable offset."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        tp = TopicPartition(settings.topic(topic), PARTITION)
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, 0)
+        values: list[bytes] = []
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                values += [record.value for record in records]
+        return values
+    finally:
+        await consumer.stop()
+
+
+async def publish(
+    settings: Settings, topic: str, records: Sequence[tuple[bytes, bytes | None]]
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await producer.start()
+    try:
+        for key, value in records:
+            await producer.send_and_wait(settings.topic(topic), value, key=key, partition=PARTITION)
+    finally:
+        await producer.stop()
+
+
+async def fill_inputs(settings: Settings, count: int) -> None:
+    """`count` records on each event topic, so that offsets up to there exist."""
+    for topic in topics.EVENT_TOPICS:
+        await publish(settings, topic, [(b"A", b"%d" % i) for i in range(count)])
+
+
+async def test_a_restore_finds_what_the_last_checkpoint_left(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 3)
+    await publish(
+        kafka_settings,
+        topics.STOCK_LEVELS,
+        [(b"A", b"old"), (b"B", b"b"), (b"A", b"new"), (b"C", b"c"), (b"C", None)],
+    )
+    emitter = emitter_for(kafka_settings, PARTITION)
+    first = await restored(kafka_settings, emitter)
+    assert first.marker is None
+    assert not first.names
+    assert first.reference[topics.STOCK_LEVELS] == [(b"A", b"new"), (b"B", b"b")]
+    assert first.reference_positions == {
+        topics.CATALOG: 0,
+        topics.STOCK_LEVELS: 5,
+        topics.COMPETITOR_PRICES: 0,
+    }
+    cut = (CUT_KEY_PREFIX + b"carts|2", b"{}")
+    one = await emitter.commit(checkpoint(1, ["A", "B", "C"]))
+    two = await emitter.commit(checkpoint(2, ["B", "D"], cuts=[cut]))
+    await emitter.stop()
+    assert one.output_offsets == [0, 1, 2]
+    assert two.output_offsets == [4, 5]  # offset 3 is the first transaction's control record
+
+    from_copy = await taken(kafka_settings)
+    assert from_copy.stats.copy_used
+    assert from_copy.stats.changelog_records == 0
+    assert levels(from_copy) == {"A": 1, "B": 2, "C": 1, "D": 2}
+    assert from_copy.marker == checkpoint(2, []).marker
+    assert from_copy.cuts == [cut]
+    assert from_copy.history == [b"A at 1", b"B at 1", b"C at 1", b"B at 2", b"D at 2"]
+
+    shutil.rmtree(copy_folder(kafka_settings, PARTITION))
+    from_changelog = await taken(kafka_settings)
+    assert not from_changelog.stats.copy_used
+    assert from_changelog.stats.copy_problem is None
+    assert contents(from_changelog) == contents(from_copy)
+    again = await taken(kafka_settings)
+    assert again.stats.copy_used
+    assert contents(again) == contents(from_copy)
+
+
+async def test_a_copy_left_behind_reads_only_what_it_lacks(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 9)
+    await commit_all(kafka_settings, [checkpoint(1, [f"S{i}" for i in range(50)])])
+    folder = copy_folder(kafka_settings, PARTITION)
+    shutil.copytree(folder, folder.with_name("older"))
+    emitter = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, emitter)
+    emitter.forget([b"S9"])
+    await emitter.commit(checkpoint(2, ["S1", "S2"]))
+    await emitter.stop()
+    newest = await taken(kafka_settings)
+    shutil.rmtree(folder)
+    folder.with_name("older").rename(folder)
+    behind = await taken(kafka_settings)
+    assert behind.stats.copy_used
+    assert behind.stats.changelog_records == 4  # S9 forgotten, S1, S2, the marker
+    assert contents(behind) == contents(newest)
+    assert "S9" not in levels(behind)
+
+
+@pytest.mark.parametrize("harm", ["bytes", "manifest", "current", "old", "locked", "ahead"])
+async def test_a_copy_that_cannot_be_trusted_is_read_anew_from_the_changelog(
+    kafka_settings: Settings, harm: str
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    await commit_all(kafka_settings, [checkpoint(1, [f"S{i}" for i in range(50)])])
+    await commit_all(kafka_settings, [checkpoint(2, ["S1", "S2"])])
+    folder = copy_folder(kafka_settings, PARTITION)
+    now_ms = int(time.time() * 1_000)
+    held = LocalCopy(folder)
+    if harm == "bytes":
+        for table in folder.glob("*.log"):  # the write-ahead log: nothing was compacted yet
+            data = bytearray(table.read_bytes())
+            data[len(data) // 3 : len(data) // 3 + 64] = bytes(64)
+            table.write_bytes(data)
+    elif harm == "manifest":
+        next(folder.glob("MANIFEST-*")).write_bytes(b"garbage")
+    elif harm == "current":
+        (folder / "CURRENT").write_text("MANIFEST-999999\n")
+    elif harm == "old":
+        now_ms += 25 * 3_600_000
+    else:
+        held.open()
+        if harm == "ahead":
+            place = held.place(now_ms, 60_000)
+            assert place is not None
+            held.write([], msgspec.structs.replace(place, offset=place.offset + 1_000))
+            held.close()
+    state = await taken(kafka_settings, now_ms)
+    assert not state.stats.copy_used
+    assert state.stats.copy_problem
+    assert levels(state) == {f"S{i}": 2 if i in (1, 2) else 1 for i in range(50)}
+    held.close()
+
+
+async def test_a_copy_of_another_changelog_is_not_used(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 9)
+    await commit_all(kafka_settings, [checkpoint(1, ["A", "B"])])
+    await commit_all(kafka_settings, [checkpoint(step, ["C"]) for step in (2, 3, 4)], OTHER)
+    folder, other = copy_folder(kafka_settings, PARTITION), copy_folder(kafka_settings, OTHER)
+    shutil.rmtree(other)
+    shutil.move(folder, other)  # as on a disk that has served another cluster
+    state = await taken(kafka_settings, partition=OTHER)
+    assert not state.stats.copy_used
+    assert "another changelog" in (state.stats.copy_problem or "")
+    assert levels(state) == {"C": 4}
+
+
+async def test_a_zombie_is_fenced_and_its_open_transaction_never_seen(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    zombie = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, zombie)
+    await zombie.commit(checkpoint(1, ["A"]))
+    assert zombie._producer is not None
+    await zombie._producer.begin_transaction()  # the worker stalls here, its records sent
+    await zombie._send([window_output(b"A", 666)], transactional=True)
+
+    owner = emitter_for(kafka_settings, PARTITION)
+    state = await restored(kafka_settings, owner)
+    assert state.stats.copy_problem is not None  # the zombie, in this very process, holds it open
+    assert levels(state) == {"A": 1}
+    await owner.commit(checkpoint(2, ["A"]))
+    with pytest.raises(ProducerFenced):
+        await zombie._producer.commit_transaction()
+    await zombie.stop()
+    await owner.stop()
+    assert await committed_values(kafka_settings, topics.DEMAND_WINDOWS) == [b"A at 1", b"A at 2"]
+
+
+async def test_a_zombie_between_checkpoints_is_fenced_at_its_next(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    zombie = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, zombie)
+    await zombie.commit(checkpoint(1, ["A"]))
+    owner = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, owner)
+    with pytest.raises(FencedError, match="another worker has taken over"):
+        await zombie.commit(checkpoint(666, ["A"]))
+    with pytest.raises(BrokerError, match="stopped"):
+        await zombie.commit(checkpoint(667, ["A"]))
+    await zombie.stop()
+    await owner.commit(checkpoint(2, ["A"]))
+    await owner.stop()
+    assert levels(await taken(kafka_settings)) == {"A": 2}
+    assert await committed_values(kafka_settings, topics.DEMAND_WINDOWS) == [b"A at 1", b"A at 2"]
+
+
+class CrashingEmitter(TransactionalEmitter):
+    """Sends everything and stops short of the commit, as a killed worker does."""
+
+    async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
+        assert self._producer is not None
+        await self._producer.begin_transaction()
+        await self._send([one for step in steps for one in step], transactional=True)
+        raise KeyboardInterrupt
+
+
+async def test_a_torn_checkpoint_is_invisible(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 9)
+    await commit_all(kafka_settings, [checkpoint(1, ["A", "B"])])
+    crashing = CrashingEmitter(kafka_settings, PARTITION)
+    await restored(kafka_settings, crashing)
+    with pytest.raises(KeyboardInterrupt):
+        await crashing.commit(
+            checkpoint(666, ["A", "C"], cuts=[(CUT_KEY_PREFIX + b"carts|1", b"")])
+        )
+    await crashing.stop()
+    state = await taken(kafka_settings)
+    assert (levels(state), state.cuts) == ({"A": 1, "B": 1}, [])
+    assert state.marker == checkpoint(1, []).marker
+    assert await committed_values(kafka_settings, topics.DEMAND_WINDOWS) == [b"A at 1", b"B at 1"]
+
+
+async def test_an_output_above_the_brokers_limit_fails_the_checkpoint_and_says_so(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    emitter = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, emitter)
+    huge = Output(topics.DEAD_LETTERS, encode_records([(b"A", bytes(9_000_000), [])])[0])
+    name = kafka_settings.topic(topics.DEAD_LETTERS)
+    with pytest.raises(BrokerError, match=rf"{name} refused a batch .*max\.message\.bytes"):
+        await emitter.commit(checkpoint(1, ["A"], outputs=[window_output(b"A", 1), huge]))
+    await emitter.stop()
+    state = await taken(kafka_settings)
+    assert state.marker is None
+    assert not state.names
+    assert await committed_values(kafka_settings, topics.DEMAND_WINDOWS) == []
+
+
+async def test_a_missing_output_topic_fails_the_checkpoint_and_is_named(
+    kafka_settings: Settings,
+) -> None:
+    emitter = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, emitter)
+    output = Output("no-such-topic", window_output(b"A", 1).batch)
+    with pytest.raises(BrokerError, match="no-such-topic"):
+        await emitter.commit(checkpoint(1, ["A"], outputs=[output]))
+    await emitter.stop()
+
+
+async def test_state_that_is_lost_refuses_to_start_anew(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 2)
+    group = kafka_settings.topic(kafka_settings.application)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka_settings.bootstrap_servers, group_id=group, enable_auto_commit=False
+    )
+    await consumer.start()
+    tp = TopicPartition(kafka_settings.topic(topics.CARTS), PARTITION)
+    consumer.assign([tp])
+    await consumer.commit({tp: 1})
+    await consumer.stop()
+    with pytest.raises(StateError, match=rf"no checkpoint, but group '{group}' .*--delete"):
+        await taken(kafka_settings)
+
+
+async def test_input_that_retention_took_before_it_was_processed_refuses_to_start(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 5)
+    await commit_all(kafka_settings, [checkpoint(2, ["A"])])
+    admin = KafkaAdminClient(bootstrap_servers=kafka_settings.bootstrap_servers)
+    admin.delete_records({AdminTopicPartition(kafka_settings.topic(topics.ORDERS), PARTITION): 4})
+    admin.close()
+    with pytest.raises(StateError, match=r"offset 2, but the log now begins at 4.*retention\.ms"):
+        await taken(kafka_settings)
+
+
+async def test_a_checkpoint_ahead_of_its_input_refuses_to_start(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 3)
+    await commit_all(kafka_settings, [checkpoint(4, ["A"])])
+    with pytest.raises(
+        StateError, match=r"clicks/1: the checkpoint ends at offset 4, .* ends at 3"
+    ):
+        await taken(kafka_settings)
+
+
+async def test_a_cut_goes_when_the_input_it_cut_has_gone(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 5)
+    cuts = [(CUT_KEY_PREFIX + b"orders|%d" % at, b"{}") for at in (1, 3)]
+    await commit_all(kafka_settings, [checkpoint(4, ["A"], cuts=cuts)])
+    admin = KafkaAdminClient(bootstrap_servers=kafka_settings.bootstrap_servers)
+    admin.delete_records({AdminTopicPartition(kafka_settings.topic(topics.ORDERS), PARTITION): 2})
+    admin.close()
+    emitter = emitter_for(kafka_settings, PARTITION)
+    state = await restored(kafka_settings, emitter)
+    assert (state.cuts, state.stats.cuts_expired) == (cuts[1:], 1)
+    await emitter.commit(checkpoint(5, ["A"]))
+    await emitter.stop()
+    shutil.rmtree(copy_folder(kafka_settings, PARTITION))
+    state = await taken(kafka_settings)
+    assert (state.cuts, state.stats.cuts_expired) == (cuts[1:], 0)
+
+
+async def test_duplicates_are_looked_for_in_this_generation_and_the_one_before(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 25)
+    marker = checkpoint(23, []).marker
+    async with reader_for(kafka_settings, PARTITION) as reader:
+        seen: dict[str, list[int]] = {}
+        async for fetch in seen_before(reader, marker, 10):
+            offsets_read = [r.offset for r in iter_records(fetch.data, fetch.first_offset)]
+            seen.setdefault(fetch.topic, []).extend(offsets_read)
+    assert seen == {topic: list(range(10, 23)) for topic in topics.EVENT_TOPICS}
+
+
+async def test_history_that_retention_took_is_counted(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 5)
+    await commit_all(kafka_settings, [checkpoint(1, ["A", "B", "C"])])
+    admin = KafkaAdminClient(bootstrap_servers=kafka_settings.bootstrap_servers)
+    admin.delete_records(
+        {AdminTopicPartition(kafka_settings.topic(topics.DEMAND_WINDOWS), PARTITION): 2}
+    )
+    admin.close()
+    state = await taken(kafka_settings)
+    assert (state.history, state.stats.history_missing) == ([b"C at 1"], 2)
+
+
+async def test_at_least_once_writes_the_marker_last_and_loses_nothing(
+    kafka_settings: Settings,
+) -> None:
+    plain = kafka_settings.model_copy(update={"processing_guarantee": "at_least_once"})
+    await fill_inputs(plain, 9)
+    await commit_all(plain, [checkpoint(1, ["A", "B"])])
+    huge = Output(topics.DEAD_LETTERS, encode_records([(b"A", bytes(9_000_000), [])])[0])
+    emitter = emitter_for(plain, PARTITION)
+    await restored(plain, emitter)
+    with pytest.raises(BrokerError, match=r"max\.message\.bytes"):
+        await emitter.commit(checkpoint(2, ["A"], outputs=[window_output(b"A", 2), huge]))
+    await emitter.stop()
+    state = await taken(plain)
+    assert state.marker == checkpoint(1, []).marker
+    assert levels(state) == {"A": 1, "B": 1}  # rows come after outputs
+    assert state.history[:2] == [b"A at 1", b"B at 1"]
+    await commit_all(plain, [checkpoint(2, ["A"])])
+    from_copy = await taken(plain)
+    shutil.rmtree(copy_folder(plain, PARTITION))
+    assert contents(await taken(plain)) == contents(from_copy)
+    assert levels(from_copy) == {"A": 2, "B": 1}
+
+
+async def commit_all(
+    settings: Settings, checkpoints: Sequence[Checkpoint], partition: int = PARTITION
+) -> None:
+    """One worker's life: restore, these checkpoints, a clean stop."""
+    emitter = emitter_for(settings, partition)
+    await restored(settings, emitter)
+    for one in checkpoints:
+        await emitter.commit(one)
+    await emitter.stop()
+
+
+async def taken(
+    settings: Settings, now_ms: int | None = None, partition: int = PARTITION
+) -> Restored:
+    """What a worker finds that is given the partition, and gives it back at once."""
+    emitter = emitter_for(settings, partition)
+    try:
+        return await restored(settings, emitter, now_ms)
+    finally:
+        await emitter.stop()
+
+
+def contents(state: Restored) -> tuple[Any, ...]:
+    """Everything but how it was read."""
+    order = sorted(range(len(state.names)), key=state.names.__getitem__)
+    rows = [(state.names[i], state.rows[i].tobytes()) for i in order]
+    return rows, state.marker, sorted(state.cuts), state.history, state.reference
