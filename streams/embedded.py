@@ -1,7 +1,8 @@
 """The embedded broker: one binary (noida-db, extra `embedded`) for a first look and quick tests.
 
-It has no transactions, never evicts a dead group member, and a kill of the broker loses recent data: one worker,
-`at_least_once`, a fresh data directory each run. Every claim about failover is made on Apache Kafka.
+It has no transactions, never evicts a dead group member, and a kill of the broker loses recent
+data: one worker, `at_least_once`, a fresh data directory each run. Every claim about failover is
+made on Apache Kafka.
 """
 
 import importlib.util

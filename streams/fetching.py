@@ -1,8 +1,9 @@
 """Raw fetch responses out of aiokafka: whole record batches as bytes, and no object per event.
 
-aiokafka's fetcher wraps the bytes of each answer in `MemoryRecords`, a name at the top of its module. We put a
-stand-in there that also keeps the bytes. That is a private seam: aiokafka is pinned, `seam_problem` tests the
-assumption at start, and where it does not hold records are fetched one by one and packed again, slower.
+aiokafka's fetcher wraps the bytes of each answer in `MemoryRecords`, a name at the top of its
+module. We put a stand-in there that also keeps the bytes. That is a private seam: aiokafka is
+pinned, `seam_problem` tests the assumption at start, and where it does not hold records are fetched
+one by one and packed again, slower.
 """
 
 import asyncio
@@ -116,7 +117,7 @@ Packable = tuple[int, int, bytes | None, bytes | None, Iterable[tuple[str, bytes
 
 
 def pack(records: Iterable[Packable]) -> bytes:
-    """One uncompressed v2 batch of (offset, timestamp_ms, key, value, headers), offsets ascending."""
+    """One uncompressed v2 batch of (offset, timestamp_ms, key, value, headers), ascending."""
     builder: Any = None
     base_offset = 0
     for offset, timestamp_ms, key, value, headers in records:
@@ -165,7 +166,9 @@ class Drain:
         self._answered: dict[TopicPartition, tuple[int, int]] = {}
 
     async def wait(self, timeout_s: float) -> None:
-        """Until an answer with records is there, or the time is up. Raises what aiokafka found wrong."""
+        """Until an answer with records is there, or the time is up. Raises what aiokafka found
+        wrong.
+        """
         fetcher = self._consumer._fetcher
         if fetcher._records:
             return
@@ -177,8 +180,8 @@ class Drain:
         waiter.result()
 
     async def take(self) -> Drained:
-        """Whatever is there. `error` is a KafkaError, a CodecError for a corrupt batch, or a StateError
-        when the position is no longer on the broker.
+        """Whatever is there. `error` is a KafkaError, a CodecError for a corrupt batch, or a
+        StateError when the position is no longer on the broker.
         """
         fetcher = self._consumer._fetcher
         drained = Drained()
@@ -210,8 +213,8 @@ class Drain:
             answer.check_raise()
         except OffsetOutOfRangeError as error:
             raise StateError(
-                f"{tp.topic}/{tp.partition}: offset {error.args[0].get(tp)} is no longer on the broker, "
-                "its retention passed before it was processed: lengthen retention.ms, and start "
+                f"{tp.topic}/{tp.partition}: offset {error.args[0].get(tp)} is no longer on the "
+                "broker, its retention passed before it was processed: lengthen retention.ms, and start "
                 "under a new FLASHCAST_APPLICATION to begin at the earliest record"
             ) from None
 
@@ -300,7 +303,9 @@ class RawReader:
             fetches = [fetch for fetch in drained.fetches if fetch.first_offset == position]
             silent_s = 0.0 if fetches else silent_s + _POLL_S
             if silent_s > stall_timeout_s:
-                raise BrokerError(f"{topic}/{partition}: nothing came at offset {position}, {end} is the end")
+                raise BrokerError(
+                    f"{topic}/{partition}: nothing came at offset {position}, {end} is the end"
+                )
             for fetch in fetches:
                 position = fetch.next_offset
                 yield fetch if position <= end else cut(fetch, end)
@@ -323,7 +328,9 @@ def cut(fetch: Fetch, end: int) -> Fetch:
 async def offsets_of(
     lookup: Callable[[list[TopicPartition]], Any], topic: str, partitions: Iterable[int]
 ) -> Mapping[int, int]:
-    """Offsets by partition from a consumer's `beginning_offsets` or `end_offsets`; KafkaError as BrokerError."""
+    """Offsets by partition from a consumer's `beginning_offsets` or `end_offsets`; KafkaError as
+    BrokerError.
+    """
     try:
         found = await lookup([TopicPartition(topic, partition) for partition in partitions])
     except KafkaError as error:

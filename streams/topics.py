@@ -12,6 +12,7 @@ CATALOG: Final = "catalog"
 STOCK_LEVELS: Final = "stock-levels"
 COMPETITOR_PRICES: Final = "competitor-prices"
 REFERENCE_TOPICS: Final = (CATALOG, STOCK_LEVELS, COMPETITOR_PRICES)
+INPUT_TOPICS: Final = (*EVENT_TOPICS, *REFERENCE_TOPICS)
 
 DEMAND_WINDOWS: Final = "demand-windows"
 DEMAND_FORECASTS: Final = "demand-forecasts"

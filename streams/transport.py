@@ -1,12 +1,16 @@
-"""Faust's Kafka transport, one item a fetch: agents receive `Fetch`es, whole answers, instead of single messages.
+"""Faust's Kafka transport, one item a fetch: agents receive `Fetch`es, whole answers, instead of
+single messages.
 
-Faust keeps the group, the rebalances, the agents and their streams. What differs from its own consumer, and why:
+Faust keeps the group, the rebalances, the agents and their streams. What differs from its own
+consumer, and why:
 - Every answer is taken at once; topic partitions that run ahead are paused in aiokafka itself.
-- Fetches carry the group generation under which they were taken; those of an older one are dropped, and nothing is
-  taken while the flow is stopped. `Worker.offer` accepts a fetch only where the last one ended, so that nothing can
-  be missed or counted twice, whatever happens between.
-- Positions come from the committed markers (`perform_seek`); group offsets follow them, for lag tools alone.
-- The assignor is always Faust's co-partitioning one: 0.15.3 silently picks round-robin for an app without tables.
+- Fetches carry the group generation under which they were taken; those of an older one are dropped,
+  and nothing is taken while the flow is stopped. `Worker.offer` accepts a fetch only where the last
+  one ended, so that nothing can be missed or counted twice, whatever happens between.
+- Positions come from the committed markers (`perform_seek`); group offsets follow them, for lag
+  tools alone.
+- The assignor is always Faust's co-partitioning one: 0.15.3 silently picks round-robin for an app
+  without tables.
 """
 
 import asyncio
@@ -21,11 +25,12 @@ from faust.transport import drivers
 from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types import TP, ConsumerMessage
 
+from streams.codec.decode import Fetch
 from streams.errors import StateError
 from streams.fetching import Drain, Drained, client_options, isolation_level
 
 if TYPE_CHECKING:
-    from streams.app import FlashcastApp
+    from streams.agents import FlashcastApp
 
 log = structlog.get_logger("flashcast.transport")
 
@@ -60,7 +65,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
             group_instance_id=settings.group_instance_id,
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            auto_offset_reset="none",  # positions are ours to set: a lost one must not pass in silence
+            auto_offset_reset="none",  # positions are ours to set; a lost one is an error
             isolation_level=isolation_level(settings),
             check_crcs=False,  # checked once, over whole batches
             fetch_max_wait_ms=FETCH_WAIT_MS,
@@ -100,7 +105,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
         return self.consumer.flow_active and not consumer._subscription.reassignment_in_progress
 
     def _pause(self, consumer: AIOKafkaConsumer) -> None:
-        """Stop asking for the topic partitions that are ahead, and ask again for those that were."""
+        """Stop asking for the topic partitions that are ahead, and ask for those that were."""
         topic = self.app.settings.topic
         wanted = {TopicPartition(topic(name), number) for name, number in self.app.worker.ahead}
         paused = consumer.paused()
@@ -108,7 +113,9 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
         consumer.resume(*(paused - wanted))
 
     async def seek_all(self, positions: Positions) -> None:
-        """Go to these positions; those of topic partitions that are not ours (any more) are left out."""
+        """Go to these positions; those of topic partitions that are not ours (any more) are left
+        out.
+        """
         await self.call_thread(self._seek_all, positions)
 
     async def _seek_all(self, positions: Positions) -> None:
@@ -156,7 +163,9 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
         self._ensure_consumer()._coordinator.request_rejoin()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust's check for stalls reads times that paused partitions do not have; `/livez` has ours."""
+        """Faust's check for stalls reads times that paused partitions do not have; `/livez` has
+        ours.
+        """
 
 
 class Consumer(faust_aiokafka.Consumer):
@@ -201,10 +210,7 @@ class Consumer(faust_aiokafka.Consumer):
             if not self.flow_active:
                 return  # taken, not delivered: `perform_seek` goes back to what the worker has
             tp = TP(self.app.settings.topic(fetch.topic), fetch.partition)
-            message = ConsumerMessage(
-                tp.topic, tp.partition, fetch.next_offset - 1, None, 0, None, None, fetch, None, 0, 0, tp,
-                generation_id=drained.generation,
-            )  # fmt: skip
+            message = _as_message(tp, fetch, drained.generation)
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     async def perform_seek(self) -> None:
@@ -227,6 +233,25 @@ class Consumer(faust_aiokafka.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         name = tp.topic.removeprefix(self.app.settings.topic_prefix)
         return self.app.worker.committed().get((name, tp.partition))
+
+
+def _as_message(tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
+    """Faust's message whose value is the fetch; its offset is that of the last record."""
+    return ConsumerMessage(
+        topic=tp.topic,
+        partition=tp.partition,
+        offset=fetch.next_offset - 1,
+        timestamp=None,
+        timestamp_type=0,
+        headers=None,
+        key=None,
+        value=fetch,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        tp=tp,
+        generation_id=generation,
+    )
 
 
 class Transport(faust_aiokafka.Transport):

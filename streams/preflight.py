@@ -1,0 +1,108 @@
+"""What must hold before a worker joins its group: topics that are there, co-partitioned, and keyed
+as it expects.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from streams.codec.batches import iter_records
+from streams.errors import BrokerError, ConfigurationError
+from streams.fetching import RawReader, client_options, isolation_level, offsets_of
+from streams.partitioner import partition_of
+from streams.settings import Settings
+from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
+
+log = structlog.get_logger("flashcast.preflight")
+
+SAMPLE_RECORDS_MIN: Final = 1_000  # fewer say nothing
+SAMPLE_RECORDS: Final = 3_000  # over all event topics and partitions
+WRONG_SHARE_MAX: Final = 0.01
+
+
+async def check(settings: Settings) -> int:
+    """The number of partitions of every topic keyed by SKU.
+
+    Raises BrokerError when the broker does not answer, ConfigurationError for everything that an
+    operator must mend first.
+    """
+    consumer = AIOKafkaConsumer(
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level=isolation_level(settings),
+        check_crcs=False,
+        **client_options(settings),
+    )
+    try:
+        await consumer.start()
+        known = await consumer.topics()
+        counts = {
+            plan.name: len(consumer.partitions_for_topic(plan.name) or ())
+            if plan.name in known
+            else 0
+            for plan in plans(settings.topic_prefix)
+        }
+        partitions = partition_count(counts, settings)
+        await _check_keys(consumer, settings, partitions)
+    except KafkaError as error:
+        raise BrokerError(
+            f"no answer from Kafka at {settings.bootstrap_servers} "
+            f"(KAFKA_BOOTSTRAP_SERVERS): {error!r}"
+        ) from None
+    finally:
+        await consumer.stop()
+    return partitions
+
+
+def partition_count(counts: Mapping[str, int], settings: Settings) -> int:
+    """The one number that all topics keyed by SKU have, of partition counts by topic name."""
+    missing = sorted(name for name, count in counts.items() if count == 0)
+    if missing:
+        raise ConfigurationError(
+            f"topics are missing: {', '.join(missing)}; create them with `flashcast topics create`"
+        )
+    keyed = {
+        name: count for name, count in counts.items() if name != settings.topic(CAPACITY_FORECASTS)
+    }
+    if len(set(keyed.values())) > 1:
+        shown = ", ".join(f"{name}: {count}" for name, count in sorted(keyed.items()))
+        raise ConfigurationError(
+            f"topics keyed by SKU must have the same number of partitions, but they have {shown}; "
+            "copy the odd ones with `flashcast topics rekey`, or create them anew"
+        )
+    return next(iter(keyed.values()))
+
+
+async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions: int) -> None:
+    """Refuses when more than 1 % of the newest records lie where their key does not belong."""
+    if settings.partitioner == "none" or partitions == 1:
+        return
+    prefix = settings.topic_prefix
+    reader = RawReader(consumer, lambda name: name.removeprefix(prefix))
+    each = -(-SAMPLE_RECORDS // (len(EVENT_TOPICS) * partitions))
+    seen = wrong = 0
+    example = ""
+    for topic in EVENT_TOPICS:
+        name = settings.topic(topic)
+        begins = await offsets_of(consumer.beginning_offsets, name, range(partitions))
+        ends = await offsets_of(consumer.end_offsets, name, range(partitions))
+        for number in range(partitions):
+            begin = max(begins[number], ends[number] - each)
+            async for fetch in reader.read(name, number, begin, ends[number]):
+                for record in iter_records(fetch.data, fetch.first_offset):
+                    seen += 1
+                    key = record.key
+                    if key and partition_of(key, partitions, settings.partitioner) != number:
+                        wrong += 1
+                        example = f"{name}/{number} offset {record.offset} has key {key[:64]!r}"
+    if seen >= SAMPLE_RECORDS_MIN and wrong > WRONG_SHARE_MAX * seen:
+        raise ConfigurationError(
+            f"{wrong} of {seen} sampled records are not in the partition of their key under "
+            f"FLASHCAST_PARTITIONER = {settings.partitioner} (e.g. {example}): set it to what your "
+            "producers use, or copy the topics with `flashcast topics rekey`"
+        )
+    log.debug("keys are where they belong", sampled=seen, wrong=wrong)
