@@ -15,6 +15,8 @@ SKU_BYTES_MAX: Final = 128
 ID_BYTES_MAX: Final = 128
 PRICE_CENTS_MAX: Final = 10**8
 QUANTITY_MAX: Final = 10**6
+STOCK_MAX: Final = 10**9
+LEAD_TIME_MS_MAX: Final = 10**11
 EVENT_TIME_MS_MIN: Final = 10**12  # below it a time is in seconds
 EVENT_TIME_MS_MAX: Final = 10**14
 HORIZONS_MS: Final = (60_000, 300_000, 900_000, 3_600_000)  # a fifth ends with the sale
@@ -25,6 +27,8 @@ TimeMs = Annotated[int, Meta(ge=EVENT_TIME_MS_MIN, lt=EVENT_TIME_MS_MAX)]
 Cents = Annotated[int, Meta(ge=0, le=PRICE_CENTS_MAX)]
 Quantity = Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
 Count = Annotated[int, Meta(ge=0)]
+Stock = Annotated[int, Meta(ge=0, le=STOCK_MAX)]
+LeadTimeMs = Annotated[int, Meta(ge=0, le=LEAD_TIME_MS_MAX)]
 
 
 class Kind(StrEnum):
@@ -84,7 +88,7 @@ class CatalogEntry(Struct, frozen=True):
     unit_cost_cents: Cents
     price_floor_cents: Cents
     price_ceiling_cents: Cents
-    lead_time_ms: Count
+    lead_time_ms: LeadTimeMs
     sale_start_ms: TimeMs
     sale_end_ms: TimeMs
 
@@ -95,8 +99,8 @@ class StockLevel(Struct, frozen=True):
     """
 
     sku: Sku
-    on_hand: Count
-    on_order: Count
+    on_hand: Stock
+    on_order: Stock
     as_of_ms: TimeMs
 
 

@@ -9,55 +9,74 @@ of the event time, the key, the future.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from streams.errors import ContractError, Reason
-from streams.records import (
-    EVENT_TIME_MS_MAX,
-    EVENT_TIME_MS_MIN,
-    ID_BYTES_MAX,
-    PRICE_CENTS_MAX,
-    QUANTITY_MAX,
-    SKU_BYTES_MAX,
-    Cart,
-    Click,
-    Order,
-)
+from streams.records import Cart, CatalogEntry, Click, CompetitorPrice, Order, StockLevel
+from streams.topics import CATALOG, COMPETITOR_PRICES, STOCK_LEVELS
 
 VALUE_BYTES_MAX: Final = 2**20
 NESTING_MAX: Final = 64  # of an unknown field; a limit of ours, so that no call stack decides it
 SHOWN_MAX: Final = 80
+EVENT_TIME: Final = "event_time_ms"
 
 Event = Click | Cart | Order
-EVENT_TYPES: Final[tuple[type[Click], type[Cart], type[Order]]] = (Click, Cart, Order)
-
-_TEXT_BYTES_MAX: Final = {
-    "event_id": ID_BYTES_MAX,
-    "sku": SKU_BYTES_MAX,
-    "user_id": ID_BYTES_MAX,
+Entry = CatalogEntry | StockLevel | CompetitorPrice
+EVENT_TYPES: Final[tuple[type[Event], ...]] = (Click, Cart, Order)
+ENTRY_TYPES: Final[dict[str, type[Entry]]] = {
+    CATALOG: CatalogEntry,
+    STOCK_LEVELS: StockLevel,
+    COMPETITOR_PRICES: CompetitorPrice,
 }
-_RANGES: Final = {"price_cents": (0, PRICE_CENTS_MAX), "quantity": (1, QUANTITY_MAX)}
+
+AnyRecord = TypeVar("AnyRecord", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What one field may hold: text of `low` to `high` bytes, or an integer from `low` to
+    `high`.
+    """
+
+    name: str
+    required: bool
+    is_text: bool
+    low: int
+    high: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Contract:
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
+    fields: tuple[_Field, ...]
     names: frozenset[str]
 
 
-def _contract(event: type[Event]) -> _Contract:
-    fields = msgspec.structs.fields(event)
-    return _Contract(
-        required=tuple(field.name for field in fields if field.required),
-        optional=tuple(field.name for field in fields if not field.required),
-        names=frozenset(field.name for field in fields),
-    )
+def _contract(record: type[msgspec.Struct]) -> _Contract:
+    """The struct's own bounds, lengths being meant in bytes."""
+    told = inspect.type_info(record)
+    assert isinstance(told, inspect.StructType)
+    fields = []
+    for field in told.fields:
+        kind = field.type
+        if isinstance(kind, inspect.Metadata):
+            kind = kind.type
+        if isinstance(kind, inspect.UnionType):  # an optional text
+            kind = next(one for one in kind.types if isinstance(one, inspect.StrType))
+        if isinstance(kind, inspect.StrType):
+            low, high = kind.min_length or 0, kind.max_length
+        else:
+            assert isinstance(kind, inspect.IntType) and kind.ge is not None
+            low, high = kind.ge, kind.le if kind.lt is None else kind.lt - 1
+        is_text = isinstance(kind, inspect.StrType)
+        fields.append(_Field(field.name, field.required, is_text, low, high))
+    return _Contract(tuple(fields), frozenset(field.name for field in fields))
 
 
-_CONTRACTS: Final = tuple(_contract(event) for event in EVENT_TYPES)
+_EVENTS: Final = tuple(_contract(event) for event in EVENT_TYPES)
+_ENTRIES: Final = {topic: _contract(entry) for topic, entry in ENTRY_TYPES.items()}
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 
@@ -85,26 +104,42 @@ def decode_counted(
     future_tolerance_ms: int,
 ) -> tuple[Event, bool]:
     """As `decode_event`, and whether the value has fields that the contract does not name."""
-    fields = parse_object(value)
-    contract = _CONTRACTS[kind]
-    for name in contract.required:
-        if name not in fields:
-            raise ContractError(Reason.MISSING_FIELD, f"{name} is missing")
-    _require_types(contract, fields)
-    _require_ranges(contract, fields)
-    _require_time(fields["event_time_ms"])
-    require_key(key, fields["sku"])
-    if fields["event_time_ms"] > timestamp_ms + future_tolerance_ms:
+    fields = _required_object(value)
+    contract = _EVENTS[kind]
+    _require_fields(contract, fields)
+    _require_key(key, fields["sku"])
+    if fields[EVENT_TIME] > timestamp_ms + future_tolerance_ms:
         raise ContractError(
             Reason.EVENT_TIME_FUTURE,
-            f"event_time_ms {fields['event_time_ms']} is more than {future_tolerance_ms} ms after "
-            f"the record's timestamp {timestamp_ms}",
+            f"{EVENT_TIME} {fields[EVENT_TIME]} is more than {future_tolerance_ms} ms after the "
+            f"record's timestamp {timestamp_ms}",
         )
-    return msgspec.convert(fields, EVENT_TYPES[kind]), not contract.names.issuperset(fields)
+    return _built(EVENT_TYPES[kind], contract, fields), not contract.names.issuperset(fields)
 
 
-def parse_object(value: bytes | None) -> dict[str, Any]:
-    """The JSON object of one value. Raises ContractError."""
+def decode_reference(topic: str, key: bytes | None, value: bytes | None) -> Entry | None:
+    """The record of a reference topic (logical name); None for a tombstone: forget this SKU.
+
+    Raises ContractError.
+    """
+    if value is None:
+        if not key:
+            raise ContractError(Reason.KEY_MISSING, "a tombstone without key")
+        return None
+    fields = _required_object(value)
+    contract = _ENTRIES[topic]
+    _require_fields(contract, fields)
+    _require_key(key, fields["sku"])
+    return _built(ENTRY_TYPES[topic], contract, fields)
+
+
+def _built(record: type[AnyRecord], contract: _Contract, fields: Mapping[str, Any]) -> AnyRecord:
+    known = {name: value for name, value in fields.items() if name in contract.names}
+    return record(**known)
+
+
+def _required_object(value: bytes | None) -> dict[str, Any]:
+    """The JSON object of one value."""
     if value is None:
         raise ContractError(Reason.VALUE_MISSING, "the record has no value")
     if len(value) > VALUE_BYTES_MAX:
@@ -130,59 +165,48 @@ def parse_object(value: bytes | None) -> dict[str, Any]:
     return parsed
 
 
-def require_key(key: bytes | None, sku: str) -> None:
-    """Raises ContractError unless the record's key is the SKU."""
+def _require_key(key: bytes | None, sku: str) -> None:
     if not key:
         raise ContractError(Reason.KEY_MISSING, f"no key; it must be the sku {_shown(sku)}")
     if key != sku.encode():
         raise ContractError(Reason.KEY_MISMATCH, f"key {_shown(key)} is not the sku {_shown(sku)}")
 
 
-def require_text(name: str, text: str, bytes_max: int) -> None:
-    """Raises ContractError unless 1 to `bytes_max` bytes; a SKU must not begin with byte 0."""
-    size = len(text.encode())
-    if not 1 <= size <= bytes_max:
+def _require_fields(contract: _Contract, fields: Mapping[str, Any]) -> None:
+    """Every field there, then every field's type, then every range, then the event time."""
+    for field in contract.fields:
+        if field.required and field.name not in fields:
+            raise ContractError(Reason.MISSING_FIELD, f"{field.name} is missing")
+    present = [field for field in contract.fields if field.name in fields]
+    for field in present:
+        value = fields[field.name]
+        if value is None and not field.required:
+            continue
+        if type(value) is not (str if field.is_text else int):  # exactly: True would pass for 1
+            words = "a string" if field.is_text else "an integer"
+            raise ContractError(Reason.WRONG_TYPE, f"{field.name} is {_shown(value)}, not {words}")
+    for field in present:
+        if field.name != EVENT_TIME:
+            _require_range(field, fields[field.name])
+    for field in present:
+        if field.name == EVENT_TIME:
+            _require_range(field, fields[field.name])
+
+
+def _require_range(field: _Field, value: str | int | None) -> None:
+    if value is None:
+        return
+    size = len(value.encode()) if isinstance(value, str) else value
+    if size < field.low or (field.high is not None and size > field.high):
+        reason = Reason.EVENT_TIME_UNIT if field.name == EVENT_TIME else Reason.OUT_OF_RANGE
+        shown = f"of {size} bytes" if field.is_text else f"is {_shown(value)}"
+        high = "any number" if field.high is None else field.high
+        unit = ": milliseconds since 1970?" if field.name.endswith("_ms") else ""
         raise ContractError(
-            Reason.OUT_OF_RANGE, f"{name} of {size} bytes, allowed are 1 to {bytes_max}"
+            reason, f"{field.name} {shown}, allowed are {field.low} to {high}{unit}"
         )
-    if name == "sku" and text[0] == "\0":
+    if field.name == "sku" and str(value).startswith("\0"):
         raise ContractError(Reason.OUT_OF_RANGE, "sku begins with the character U+0000")
-
-
-def _require_types(contract: _Contract, fields: Mapping[str, Any]) -> None:
-    for name in contract.required:
-        wanted: type = str if name in _TEXT_BYTES_MAX else int
-        if type(fields[name]) is not wanted:  # exactly: True would pass for an integer
-            raise ContractError(
-                Reason.WRONG_TYPE,
-                f"{name} is {_shown(fields[name])}, not {_words(wanted)}",
-            )
-    for name in contract.optional:
-        if fields.get(name) is not None and type(fields[name]) is not str:
-            raise ContractError(
-                Reason.WRONG_TYPE, f"{name} is {_shown(fields[name])}, not a string or null"
-            )
-
-
-def _require_ranges(contract: _Contract, fields: Mapping[str, Any]) -> None:
-    for name in contract.required:
-        if name in _TEXT_BYTES_MAX:
-            require_text(name, fields[name], _TEXT_BYTES_MAX[name])
-        elif name in _RANGES:
-            low, high = _RANGES[name]
-            if not low <= fields[name] <= high:
-                raise ContractError(
-                    Reason.OUT_OF_RANGE,
-                    f"{name} is {_shown(fields[name])}, allowed are {low} to {high}",
-                )
-
-
-def _require_time(time_ms: int) -> None:
-    if not EVENT_TIME_MS_MIN <= time_ms < EVENT_TIME_MS_MAX:
-        raise ContractError(
-            Reason.EVENT_TIME_UNIT,
-            f"event_time_ms {_shown(time_ms)} is not in milliseconds since 1970",
-        )
 
 
 def _nesting(value: bytes) -> int:
@@ -194,10 +218,6 @@ def _nesting(value: bytes) -> int:
         depth += 1 if bracket[0] in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest
-
-
-def _words(wanted: type) -> str:
-    return "a string" if wanted is str else "an integer"
 
 
 def _shown(value: object) -> str:
