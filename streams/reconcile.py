@@ -29,6 +29,13 @@ from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY, Marker
 from streams.topics import CHANGELOG, DEAD_LETTERS, DEMAND_WINDOWS, EVENT_TOPICS, LATE_EVENTS
 
 POLL_S: Final = 0.5
+# where the marker's counts keep each outcome (streams.windows.Verdict)
+_VERDICTS: Final = {
+    Outcome.DEAD_LETTER: 0,
+    Outcome.ACCEPTED: 1,
+    Outcome.DUPLICATE: 2,
+    Outcome.LATE: 4,
+}
 
 
 class ReconcileReport(msgspec.Struct):
@@ -286,15 +293,10 @@ def _through_ms(value: bytes) -> int:
 
 def _counters(marker: Marker) -> dict[str, dict[Outcome, int]]:
     """The marker's own counts, by topic and outcome."""
-    names = {
-        "applied": Outcome.ACCEPTED,
-        "duplicates": Outcome.DUPLICATE,
-        "late": Outcome.LATE,
-    }
-    counted: dict[str, dict[str, int]] = marker.core["windows"].get("counters", {})
+    counted: list[list[int]] = marker.core["windows"]["counts"]
     return {
-        topic: {names[name]: count for name, count in counts.items() if name in names}
-        for topic, counts in counted.items()
+        topic: {outcome: counts[verdict] for outcome, verdict in _VERDICTS.items()}
+        for topic, counts in zip(EVENT_TOPICS, counted, strict=True)
     }
 
 

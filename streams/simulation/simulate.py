@@ -21,7 +21,7 @@ from streams.simulation.dirt import Dirt, DirtRates
 from streams.simulation.funnel import Events
 from streams.simulation.shop import Shop, Step
 from streams.simulation.truth import SaleSummary
-from streams.simulation.wire import encode_events
+from streams.simulation.wire import event_records
 
 CHUNK_WALL_MS: Final = 200
 CHUNK_EVENT_MS_MAX: Final = MINUTE_MS
@@ -111,7 +111,7 @@ async def publish_step(
 ) -> None:
     """Publish what one stretch of the sale brought."""
     await publisher.publish_reference([*step.competitor_prices, *step.stock_levels])
-    encoded = encode_events(step.events, shop.assortment.names, shop.seed)
+    encoded = event_records(step.events, shop)
     for topic, records in encoded.items():
         if dirt is None:
             await publisher.publish(topic, records)

@@ -4,14 +4,13 @@ import msgspec
 
 from streams.publish import KeyedRecord
 from streams.simulation.funnel import CART, CLICK, Events
+from streams.simulation.shop import Shop
 from streams.topics import EVENT_TOPICS
 
 
-def encode_events(events: Events, names: list[str], seed: int) -> dict[str, list[KeyedRecord]]:
-    """Records (key, value) by logical topic, ordered by event time. `names`: the SKU of each index.
-
-    Event ids are unique within a seed. Names are ASCII without quotes, as the simulator makes them.
-    """
+def event_records(events: Events, shop: Shop) -> dict[str, list[KeyedRecord]]:
+    """Records (key, value) by logical topic, ordered by event time; ids are unique within a seed."""
+    names, seed = shop.assortment.names, shop.seed
     keys = [name.encode() for name in names]
     quoted = [msgspec.json.encode(name).decode() for name in names]
     topics: list[list[KeyedRecord]] = [[], [], []]
