@@ -1,0 +1,483 @@
+"""Everything event-time of one partition number: three topics judged, counted and closed.
+
+Each record that decoded and belongs here is judged once, in the order of its log: a duplicate,
+stamped (its row has it already), late, or applied to its SKU's bucket. A bucket closes when the
+watermarks of all three topics have passed it; what is late by then was late by its own topic's
+watermark, so closed buckets are exact whatever the interleaving of the topics.
+
+    closed_through_ms          watermark of the slowest topic       window end
+           |--- open cells of each row: one a bucket ---------------------|
+    closed |     open     |     open     |     open     |      open       | must wait
+
+A record beyond the newest open cell waits, and those behind it with it; but its time moves its
+topic's watermark at once, or three topics with gaps would wait for each other for ever.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams import windows_kernel as kernel
+from streams.codec.columns import Columns
+from streams.dedupe import Duplicates
+from streams.errors import StateError
+from streams.history import History
+from streams.idleness import Idleness
+from streams.settings import Settings
+from streams.sku_table import MISPLACED, SkuTable
+from streams.topics import EVENT_TOPICS
+from streams.watermark import NEVER_MS, Cut, Watermark
+
+Int64s = NDArray[np.int64]
+CELLS_MIN: Final = 4
+
+
+class Verdict(IntEnum):
+    """What became of a record; in `Columns.verdict`."""
+
+    REFUSED = kernel.REFUSED  # a dead letter, not judged here
+    APPLIED = kernel.APPLIED
+    DUPLICATE = kernel.DUPLICATE
+    STAMPED = kernel.STAMPED  # its row held it already when it was restored
+    LATE = kernel.LATE
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsConfig:
+    """`history` in buckets; the rest as in Settings."""
+
+    bucket_ms: int
+    allowed_lateness_ms: int
+    future_tolerance_ms: int
+    dedupe_horizon_records: int
+    idle_timeout_ms: int
+    history: int = 64
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """From the settings of the same names."""
+        return cls(
+            bucket_ms=settings.bucket_ms,
+            allowed_lateness_ms=settings.allowed_lateness_ms,
+            future_tolerance_ms=settings.future_tolerance_ms,
+            dedupe_horizon_records=settings.dedupe_horizon_records,
+            idle_timeout_ms=settings.idle_timeout_ms,
+        )
+
+    @property
+    def cells(self) -> int:
+        """Open buckets a row has room for: a power of two.
+
+        From the slowest topic's watermark to the newest time it can have come from: fewer, and
+        three topics could wait for each other.
+        """
+        span_ms = self.allowed_lateness_ms + self.future_tolerance_ms
+        needed = -(-span_ms // self.bucket_ms) + 2
+        return max(CELLS_MIN, 1 << (needed - 1).bit_length())
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBucket:
+    """The rows that had events in one bucket, and their sums: int64 [n] each.
+
+    `price_cents` is the mean over clicks, carts and orders, rounded half up.
+    """
+
+    bucket_start_ms: int
+    rows: Int64s
+    clicks: Int64s
+    carts: Int64s
+    orders: Int64s
+    units: Int64s
+    revenue_cents: Int64s
+    price_cents: Int64s
+
+
+class Windows:
+    """Open buckets by SKU row, and what their verdicts depend on."""
+
+    def __init__(self, config: WindowsConfig, skus: SkuTable) -> None:
+        self.config = config
+        self.closed_through_ms = NEVER_MS  # all buckets that end here or before are closed
+        self.counts = np.zeros((len(EVENT_TOPICS), len(Verdict)), np.int64)  # [kind, verdict]
+        self.history = History(config.history, config.bucket_ms)
+        self._history_from_ms = NEVER_MS
+        self._skus = skus
+        self._duplicates = [Duplicates(config.dedupe_horizon_records) for _ in EVENT_TOPICS]
+        self._watermarks = [Watermark(config.allowed_lateness_ms) for _ in EVENT_TOPICS]
+        self._idleness = Idleness(self._watermarks, config.idle_timeout_ms, config.bucket_ms)
+        self._waiting: list[tuple[Columns, int] | None] = [None for _ in EVENT_TOPICS]
+        self._restored: dict[int, list[int]] = {}  # bucket to rows that had it when restored
+        self._rows = _row_arrays(0, config.cells)
+        self._grow()
+
+    # -- records in
+
+    def apply(self, kind: int, columns: Columns, begin: int) -> int:
+        """Judge and count from `begin` on, filling `columns.verdict`. `columns.row` must be filled.
+
+        Returns the first index not judged: `columns.n`, or that of a record which must wait until
+        older buckets are closed. Call again with the same columns from there.
+        """
+        self._grow()
+        watermark, duplicates = self._watermarks[kind], self._duplicates[kind]
+        events = _event_arrays(columns)
+        at = begin
+        self._advance()
+        while at < columns.n:
+            self._idleness.interrupted(kind)
+            offset = int(columns.offset[at])
+            watermark.reach(offset)
+            next_offset = min(duplicates.prepare(offset, columns.n - at), watermark.next_cut_offset)
+            stop = int(np.searchsorted(columns.offset[: columns.n], next_offset))
+            reached = self._apply_until(kind, events, at, stop)
+            if reached > at:
+                watermark.reach(int(columns.offset[reached - 1]) + 1)
+            at = reached
+            if at < stop and not self._advance():
+                break
+        self._waiting[kind] = (columns, at) if at < columns.n else None
+        return at
+
+    def _apply_until(self, kind: int, events: kernel.EventArrays, at: int, stop: int) -> int:
+        config, duplicates = self.config, self._duplicates[kind]
+        window_end_ms = NEVER_MS
+        if self.closed_through_ms != NEVER_MS:
+            window_end_ms = self.closed_through_ms + config.cells * config.bucket_ms
+        limits = kernel.Limits(
+            kind,
+            config.bucket_ms,
+            config.allowed_lateness_ms,
+            max(self._watermarks[kind].cut_ms, self.closed_through_ms),
+            window_end_ms,
+        )
+        reached = int(
+            kernel.apply_events(
+                at,
+                stop,
+                limits,
+                events,
+                self._rows,
+                duplicates.current,
+                duplicates.previous,
+                duplicates.entered,
+                self._watermarks[kind].clock,
+                self.counts[kind],
+            )
+        )
+        if reached < 0:
+            index = -1 - reached
+            raise StateError(
+                f"{EVENT_TOPICS[kind]} offset {events.offset[index]}: the row of SKU "
+                f"{self._skus.name(int(events.row[index]))!r} holds buckets that cannot be open "
+                "now; discard the partition's memory and restore it"
+            )
+        return reached
+
+    def remember(self, kind: int, columns: Columns, data: NDArray[np.uint8]) -> None:
+        """After a restore: enter events already judged as seen, and nothing else.
+
+        `data` is what the columns point into; read from `remember_from(kind)` on.
+        """
+        self._skus.rows(data, columns, insert=False)
+        seen = columns.ok[: columns.n] & (columns.row[: columns.n] != MISPLACED)
+        self._duplicates[kind].remember(
+            columns.offset[: columns.n][seen],
+            columns.event_hash_low[: columns.n][seen],
+            columns.event_hash_high[: columns.n][seen],
+        )
+
+    def remember_from(self, kind: int) -> int:
+        """First offset whose event ids must be known to judge what comes next."""
+        return self._duplicates[kind].first_offset(
+            self._watermarks[kind].position, self.config.dedupe_horizon_records
+        )
+
+    # -- time
+
+    @property
+    def watermark_ms(self) -> int:
+        """The slowest topic's; NEVER_MS before each has had a record or a cut."""
+        return min(watermark.watermark_ms for watermark in self._watermarks)
+
+    def max_event_time_ms(self, kind: int) -> int:
+        """How far one topic has come, which says whose turn it is."""
+        return self._watermarks[kind].max_event_time_ms
+
+    def empty(self, kind: int, position: int, monotonic_ms: int) -> None:
+        """A fetch at `position` was answered with nothing, and nothing below it waits."""
+        if self._waiting[kind] is None:
+            self._watermarks[kind].reach(position)
+            self._idleness.empty(kind, monotonic_ms)
+
+    def interrupted(self, kind: int) -> None:
+        """Fetches were paused or unanswered, or brought something: silence begins anew."""
+        self._idleness.interrupted(kind)
+
+    def idle_cuts(self, monotonic_ms: int, now_ms: int | None = None) -> list[Cut]:
+        """Cuts due because topics are silent; in force from now, so they must be made durable.
+
+        Without `now_ms`, the wall clock that record timestamps are of, a topic that never speaks
+        holds up a backlog of the others by the idle time-out at every few buckets.
+        """
+        newest = self._newest_bucket()
+        content_end_ms = NEVER_MS if newest is None else (newest + 1) * self.config.bucket_ms
+        cuts = self._idleness.cuts(monotonic_ms, now_ms, content_end_ms)
+        self._advance()
+        return cuts
+
+    # -- buckets out
+
+    def next_bucket_ms(self) -> int | None:
+        """Start of the bucket that `close` would close now."""
+        bucket = self._oldest_bucket()
+        if bucket is None or (bucket + 1) * self.config.bucket_ms > self.watermark_ms:
+            return None
+        return bucket * self.config.bucket_ms
+
+    def close(self) -> ClosedBucket | None:
+        """Close the oldest bucket that has content and is over. None: there is none now.
+
+        Empty buckets are never looked at, however many there are.
+        """
+        start_ms = self.next_bucket_ms()
+        if start_ms is None:
+            self._advance()
+            return None
+        bucket = start_ms // self.config.bucket_ms
+        rows = self._take_active(bucket)
+        sums = np.zeros((len(rows), kernel.CELL_FIELDS), np.int64)
+        kernel.close_cells(rows, bucket % self.config.cells, bucket, self._rows, sums)
+        closed = _closed_bucket(start_ms, rows.astype(np.int64), sums)
+        self.history.push(
+            closed.rows,
+            np.full(len(rows), start_ms),
+            closed.clicks,
+            closed.carts,
+            closed.orders,
+            closed.units,
+            closed.price_cents,
+        )
+        self.closed_through_ms = max(self.closed_through_ms, start_ms + self.config.bucket_ms)
+        self._advance()
+        return closed
+
+    def _advance(self) -> bool:
+        """Jump over the empty buckets that are over. Whether that moved anything."""
+        watermark_ms = self.watermark_ms
+        if watermark_ms == NEVER_MS:
+            return False
+        through_ms = watermark_ms // self.config.bucket_ms * self.config.bucket_ms
+        oldest = self._oldest_bucket()
+        if oldest is not None:
+            through_ms = min(through_ms, oldest * self.config.bucket_ms)
+        moved = through_ms > self.closed_through_ms
+        self.closed_through_ms = max(self.closed_through_ms, through_ms)
+        return moved
+
+    def _open_buckets(self) -> list[int]:
+        counted = self._rows.active_bucket[self._rows.active_count > 0]
+        return [*(int(bucket) for bucket in counted), *self._restored]
+
+    def _oldest_bucket(self) -> int | None:
+        return min(self._open_buckets(), default=None)
+
+    def _newest_bucket(self) -> int | None:
+        return max(self._open_buckets(), default=None)
+
+    def _take_active(self, bucket: int) -> NDArray[np.int32]:
+        cell = bucket % self.config.cells
+        rows = np.array(self._restored.pop(bucket, []), np.int32)
+        count = int(self._rows.active_count[cell])
+        if count and self._rows.active_bucket[cell] == bucket:
+            rows = np.concatenate([rows, self._rows.active[cell, :count]])
+            self._rows.active_count[cell] = 0
+        return np.sort(rows)
+
+    # -- rows
+
+    @property
+    def dirty(self) -> NDArray[np.bool_]:
+        """Rows changed since the caller last cleared it: [capacity], the array itself."""
+        return self._rows.dirty
+
+    @property
+    def history_start_ms(self) -> int:
+        """From here on the history rings are known to hold every closed bucket."""
+        reach_ms = self.config.history * self.config.bucket_ms
+        return max(self.closed_through_ms - reach_ms, self._history_from_ms)
+
+    def units_between(self, rows: Int64s, from_ms: int) -> Int64s:
+        """Units ordered in closed buckets whose middle is at `from_ms` or later. int64 [n]"""
+        return self.history.units_between(rows, from_ms)
+
+    def open_units(self, rows: Int64s) -> Int64s:
+        """Units ordered in buckets not closed yet. int64 [n]"""
+        units: Int64s = self._rows.cells[rows, :, kernel.UNITS].sum(axis=1)
+        return units
+
+    def release(self, rows: Sequence[int], committed: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+        """Free the rows of SKUs that left the sale, as far as that loses nothing.
+
+        `committed` is the `meta` of the last checkpoint that is durable. A row stays while it has
+        open buckets, changes that are not durable, events that a restart would read again, or
+        records that wait. Returns (row, SKU) of those freed, for other memories to forget.
+        """
+        waiting = [columns.row[begin : columns.n] for columns, begin in filter(None, self._waiting)]
+        waiting_rows = set(np.concatenate(waiting).tolist()) if waiting else set()
+        positions = [int(topic["position"]) for topic in committed["topics"]]
+        freed: list[tuple[int, bytes]] = []
+        for row in rows:
+            head = self._rows.heads[row]
+            last_end_ms = (int(head[kernel.LAST_BUCKET]) + 1) * self.config.bucket_ms
+            if (
+                row not in waiting_rows
+                and not self._rows.dirty[row]
+                and not self._rows.cells[row, :, kernel.BUCKET].any()
+                and last_end_ms <= int(committed["closed_through_ms"])
+                and (head[: len(positions)] < positions).all()
+            ):
+                freed.append((row, self._skus.name(row)))
+                self._skus.remove(row)
+                head[:] = -1
+        self.history.reset(np.array([row for row, _ in freed], np.int64))
+        return freed
+
+    def _grow(self) -> None:
+        capacity, old = self._skus.capacity, len(self._rows.heads)
+        if capacity == old:
+            return
+        wider = _row_arrays(capacity, self.config.cells)
+        wider.cells[:old] = self._rows.cells
+        wider.heads[:old] = self._rows.heads
+        wider.dirty[:old] = self._rows.dirty
+        wider.active[:, :old] = self._rows.active
+        wider.active_count[:] = self._rows.active_count
+        wider.active_bucket[:] = self._rows.active_bucket
+        self._rows = wider
+        self.history.grow(capacity)
+
+    # -- state
+
+    def gather(self, rows: Int64s) -> dict[str, NDArray[Any]]:
+        """The rows' state for a snapshot: arrays [n, ...], copied."""
+        cells = self._rows.cells[rows]
+        return {
+            "open_bucket": cells[:, :, kernel.BUCKET],
+            "open_events": cells[:, :, kernel.CLICKS : kernel.UNITS].astype(np.uint32),
+            "open_units": cells[:, :, kernel.UNITS],
+            "open_revenue_cents": cells[:, :, kernel.REVENUE],
+            "open_price_sum": cells[:, :, kernel.PRICE_SUM],
+            "stamps": self._rows.heads[rows, : len(EVENT_TOPICS)],
+            "last_bucket": self._rows.heads[rows, kernel.LAST_BUCKET],
+        }
+
+    def scatter(self, rows: Int64s, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `gather` gave, into rows that are still empty."""
+        self._grow()
+        bucket = state["open_bucket"]
+        if bucket.shape[1:] != (self.config.cells,):
+            raise StateError(
+                f"rows with {bucket.shape[1]} open buckets each do not fit the "
+                f"{self.config.cells} that bucket and lateness now ask for; set them back"
+            )
+        cells = np.zeros((len(rows), *self._rows.cells.shape[1:]), np.int64)
+        cells[:, :, kernel.BUCKET] = bucket
+        cells[:, :, kernel.CLICKS : kernel.UNITS] = state["open_events"]
+        cells[:, :, kernel.UNITS] = state["open_units"]
+        cells[:, :, kernel.REVENUE] = state["open_revenue_cents"]
+        cells[:, :, kernel.PRICE_SUM] = state["open_price_sum"]
+        self._rows.cells[rows] = cells
+        self._rows.heads[rows, : len(EVENT_TOPICS)] = state["stamps"]
+        self._rows.heads[rows, kernel.LAST_BUCKET] = state["last_bucket"]
+        for at, cell in zip(*np.nonzero(bucket), strict=True):
+            self._restored.setdefault(int(bucket[at, cell]), []).append(int(rows[at]))
+
+    def load_history(
+        self,
+        rows: Int64s,
+        bucket_start_ms: Int64s,
+        clicks: Int64s,
+        carts: Int64s,
+        orders: Int64s,
+        units: Int64s,
+        price_cents: Int64s,
+    ) -> None:
+        """Enter records of `demand-windows`, in their order, after `scatter`: int64 [n] each.
+
+        Those that the rows are yet to close (again) are left out.
+        """
+        self._grow()
+        closed = (
+            bucket_start_ms // self.config.bucket_ms <= (self._rows.heads[rows, kernel.LAST_BUCKET])
+        )
+        self.history.push(
+            *(
+                column[closed]
+                for column in (rows, bucket_start_ms, clicks, carts, orders, units, price_cents)
+            )
+        )
+        if closed.any():
+            self._history_from_ms = min(self._history_from_ms, int(bucket_start_ms[closed].min()))
+
+    def meta(self) -> dict[str, Any]:
+        """What the marker keeps of the partition; JSON-able."""
+        return {
+            "bucket_ms": self.config.bucket_ms,
+            "closed_through_ms": self.closed_through_ms,
+            "topics": [watermark.meta() for watermark in self._watermarks],
+            "counts": self.counts.tolist(),
+        }
+
+    def restore_meta(self, meta: Mapping[str, Any], cuts: Iterable[Cut] = ()) -> None:
+        """Take up where `meta` was written, with all cuts of the changelog."""
+        if meta["bucket_ms"] != self.config.bucket_ms:
+            raise StateError(
+                f"the state was written with FLASHCAST_BUCKET_MS = {meta['bucket_ms']}, now it is "
+                f"{self.config.bucket_ms}: set it back, or start with a new application name"
+            )
+        self.closed_through_ms = self._history_from_ms = int(meta["closed_through_ms"])
+        self.counts[:] = meta["counts"]
+        for watermark, topic in zip(self._watermarks, meta["topics"], strict=True):
+            watermark.restore(topic)
+        for cut in cuts:
+            self.add_cut(cut)
+
+    def add_cut(self, cut: Cut) -> None:
+        """A cut read back from the changelog; it counts from its position on."""
+        self._watermarks[cut.kind].add(cut)
+
+
+def _row_arrays(capacity: int, cells: int) -> kernel.RowArrays:
+    return kernel.RowArrays(
+        cells=np.zeros((capacity, cells, kernel.CELL_FIELDS), np.int64),
+        heads=np.full((capacity, kernel.HEAD_FIELDS), -1, np.int64),
+        dirty=np.zeros(capacity, np.bool_),
+        active=np.zeros((cells, capacity), np.int32),
+        active_count=np.zeros(cells, np.int64),
+        active_bucket=np.zeros(cells, np.int64),
+    )
+
+
+def _event_arrays(columns: Columns) -> kernel.EventArrays:
+    return kernel.EventArrays(
+        *(getattr(columns, field) for field in kernel.EventArrays._fields),
+    )
+
+
+def _closed_bucket(start_ms: int, rows: Int64s, sums: Int64s) -> ClosedBucket:
+    events = sums[:, kernel.CLICKS] + sums[:, kernel.CARTS] + sums[:, kernel.ORDERS]
+    return ClosedBucket(
+        bucket_start_ms=start_ms,
+        rows=rows,
+        clicks=sums[:, kernel.CLICKS],
+        carts=sums[:, kernel.CARTS],
+        orders=sums[:, kernel.ORDERS],
+        units=sums[:, kernel.UNITS],
+        revenue_cents=sums[:, kernel.REVENUE],
+        price_cents=(2 * sums[:, kernel.PRICE_SUM] + events) // (2 * events),
+    )
