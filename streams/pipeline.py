@@ -37,11 +37,11 @@ from streams.sku_table import SkuTable
 from streams.state.marker import MARKER_VERSION, Marker
 from streams.state.recovery import Restored
 from streams.state.snapshot import RowSchema
+from streams.watermark import Cut
 from streams.windows import ClosedBucket, Verdict, Windows, WindowsConfig
 
 Ints = NDArray[np.int64]
 
-HISTORY_BUCKETS: Final = 64
 ROW_VERSION: Final = 1
 
 
@@ -60,14 +60,7 @@ class Pipeline:
         self.settings = settings
         self.partition = partition
         self.skus = SkuTable(partition, partitions, settings.partitioner, hash_key)
-        config = WindowsConfig(
-            bucket_ms=settings.bucket_ms,
-            allowed_lateness_ms=settings.allowed_lateness_ms,
-            history=HISTORY_BUCKETS,
-            dedupe_horizon_records=settings.dedupe_horizon_records,
-            idle_timeout_ms=settings.idle_timeout_ms,
-        )
-        self.windows = Windows(config, self.skus)
+        self.windows = Windows(WindowsConfig.of(settings), self.skus)
         source = f"/{settings.topic_prefix}{settings.application}/{partition}"
         self.outbox = Outbox(source, settings.dead_letter_bytes_max)
         self.decider = Decider(settings, partition, forecaster, self.outbox)
@@ -135,7 +128,7 @@ class Pipeline:
         position: Position | None = START
         while position is not None:
             position, _ = source.decoder.decode(data, source.kind, fetch.first_offset, position)
-            self.windows.remember(source.kind, source.decoder.columns)
+            self.windows.remember(source.kind, source.decoder.columns, data)
         source.decoder.columns.n = 0
 
     # -- the main path
@@ -295,17 +288,13 @@ class Pipeline:
             marker=self._marker(),
         )
 
-    def committed(self, checkpoint: Checkpoint, output_offsets: list[int]) -> None:
-        """The oldest checkpoint taken is durable; `output_offsets` as in CommitResult."""
+    def committed(self, windows_offset: int | None) -> None:
+        """The oldest checkpoint taken is durable; its first `demand-windows` record lies at
+        `windows_offset`, None when it had none.
+        """
         first_bucket_ms = self._taken.popleft()
-        if first_bucket_ms is None:
-            return
-        offset = next(
-            offset
-            for output, offset in zip(checkpoint.outputs, output_offsets, strict=True)
-            if output.topic == topics.DEMAND_WINDOWS
-        )
-        self._history.append((first_bucket_ms, offset))
+        if first_bucket_ms is not None and windows_offset is not None:
+            self._history.append((first_bucket_ms, windows_offset))
 
     def _marker(self) -> Marker:
         oldest_ms = self.windows.history_start_ms
@@ -339,7 +328,8 @@ class Pipeline:
             state = self._schema.unpack(restored.rows)
             self.windows.scatter(rows, state)
             self.decider.scatter(rows, state)
-        self.windows.restore_meta(core["windows"])
+        cuts = [Cut.decode(value) for _, value in restored.cuts]
+        self.windows.restore_meta(core["windows"], cuts)
         self.decider.restore_meta(core["decider"])
         self.counts.update({tuple(key): count for key, count in core["counts"]})
         self._history.extend((bucket, offset) for bucket, offset in core["history"])
@@ -361,7 +351,6 @@ class Pipeline:
                     "carts",
                     "orders",
                     "units",
-                    "revenue_cents",
                     "price_cents",
                 )
             ),
