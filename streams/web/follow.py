@@ -70,7 +70,7 @@ class Follower:
                 await self._follow()
                 return
             except (KafkaError, OSError, TimeoutError) as error:
-                self.link.become("unreachable", self._reason(error))
+                self.link.become("unreachable", self._reason(error))  # not even begun
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:
@@ -83,7 +83,7 @@ class Follower:
         )
         try:
             await consumer.start()
-            probed = -PROBE_S
+            probed = time.monotonic() - PROBE_S
             while True:
                 if time.monotonic() - probed >= PROBE_S:
                     await self._probe(consumer)
@@ -96,18 +96,22 @@ class Follower:
                 await self._take(consumer)
                 if self.stop_at_end and self.link.behind == 0:
                     return
+        except (KafkaError, OSError, TimeoutError) as error:
+            self.link.become("unreachable", self._reason(error))  # said before the long goodbye
+            raise
         finally:
-            await consumer.stop()
+            await _leave(consumer)
 
     async def _probe(self, consumer: AIOKafkaConsumer) -> None:
         """Ask which topics there are; begin with those that have appeared."""
-        there = await asyncio.wait_for(consumer.topics(), PROBE_TIMEOUT_S)
-        wanted = [name for name in self._logical if name in there]
+        # as `consumer.topics()`, which keeps the partitions to itself; asks for all: creates none
+        cluster = await asyncio.wait_for(consumer._client.fetch_all_metadata(), PROBE_TIMEOUT_S)
+        wanted = [name for name in self._logical if cluster.partitions_for_topic(name)]
         self.link.missing = tuple(sorted(set(self._logical) - set(wanted)))
         partitions = {
             TopicPartition(name, number)
             for name in wanted
-            for number in consumer.partitions_for_topic(name) or ()
+            for number in cluster.partitions_for_topic(name)
         }
         if partitions != consumer.assignment():
             new = partitions - set(self._positions)
@@ -152,3 +156,15 @@ class Follower:
     def _reason(self, error: BaseException) -> str:
         said = str(error) or type(error).__name__
         return f"broker {self.settings.bootstrap_servers}: {said}"
+
+
+async def _leave(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer whose broker may be gone: within a bound, whatever it raises. (Its `stop` can
+    end in a CancelledError of its own, which here would look like ours: so a task apart.)
+    """
+    stopping = asyncio.create_task(consumer.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=PROBE_TIMEOUT_S)
+    if not done:
+        stopping.cancel()
+    elif not stopping.cancelled() and stopping.exception() is not None:
+        log.debug("a consumer did not stop cleanly", error=repr(stopping.exception()))

@@ -10,10 +10,15 @@ const Charts = (() => {
   function axes(format, right) {
     const plain = { stroke: colour("--muted"), font: "11px system-ui", grid: { stroke: colour("--line"), width: 1 },
       ticks: { stroke: colour("--line"), width: 1 } };
-    const list = [{ ...plain }, { ...plain, scale: "y", size: 58, values: (_, at) => at.map(format) }];
+    const list = [{ ...plain, size: 40, values: (_, at, __, ___, step) => at.map((one, number) => time(one, number, step)) }, { ...plain, scale: "y", size: 58, values: (_, at) => at.map(format) }];
     if (right) list.push({ ...plain, scale: right, side: 1, size: 52, grid: { show: false },
       values: (_, at) => at.map(short) });
     return list;
+  }
+
+  function time(seconds, number, step) {
+    const text = new Date(seconds * 1000).toISOString();
+    return text.slice(11, step < 60 ? 19 : 16) + (number === 0 ? `\n${text.slice(0, 10)}` : "");
   }
 
   function short(value) {
@@ -55,7 +60,7 @@ const Charts = (() => {
     const marks = { list: options.marks ?? [] };
     const plot = new uPlot({
       width: holder.clientWidth, height: holder.clientHeight, tzDate: utc,
-      padding: [8, 4, 0, 0],
+      padding: [8, 18, 0, 0],
       cursor: { drag: { x: true, y: false }, points: { size: 5 } },
       hooks: { draw: [(self) => mark(self, marks.list)], setCursor: [(self) => tip(self, options.tip)] },
       scales: { x: { time: true }, ...(options.scales ?? fromZero) },
@@ -72,6 +77,7 @@ const Charts = (() => {
     const scale = devicePixelRatio;
     ctx.save();
     ctx.font = `${11 * scale}px system-ui`;
+    ctx.textAlign = "left";
     list.forEach((one, at) => {
       if (one.x < self.scales.x.min || one.x > self.scales.x.max) return;
       const x = Math.round(self.valToPos(one.x, "x", true));

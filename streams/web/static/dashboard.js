@@ -240,7 +240,7 @@ function tables(overview, chosen) {
   $("restock-note").textContent = overview.totals.restocks ? `the last of ${count(overview.totals.restocks)}` : "";
   fill("restocks", overview.restocks.map((one) => row(one.sku, [
     [clock(one.origin_ms), "time"], [one.sku, "sku"], [count(one.order_quantity), "n"], [count(one.inventory_position), "n"],
-    [count(one.reorder_point), "n"], [one.critical_ratio.toFixed(2), "n"], [one.reason, ""],
+    [count(one.reorder_point), "n"], [one.critical_ratio.toFixed(2), "n"], [one.reason, "words"],
   ], chosen)), "No restock has been needed yet.");
   $("prices-note").textContent = overview.totals.price_changes ? `the last of ${count(overview.totals.price_changes)}` : "";
   fill("prices", overview.prices.map((one) => {
@@ -251,14 +251,14 @@ function tables(overview, chosen) {
       [clock(one.effective_at_ms), "time"], [one.sku, "sku"],
       [`${cents(one.old_price_cents)} → ${cents(one.new_price_cents)}`, "n"],
       [`${change > 0 ? "+" : ""}${(change * 100).toFixed(1)} %`, change < 0 ? "n down" : "n up"],
-      [chips, ""], [one.reason, ""],
+      [chips, ""], [one.reason, "words"],
     ], chosen);
   }), "No price has been moved yet.");
   const reasons = [...Object.entries(overview.dead_by_reason), ...Object.entries(overview.late_by_topic)
     .map(([topic, number]) => [`late in ${topic}`, number])];
   $("refused-note").textContent = reasons.map(([reason, number]) => `${reason} ${count(number)}`).join(" · ");
   fill("refused", overview.refused.map((one) => row(null, [
-    [one.verdict, ""], [`${one.topic}-${one.partition} @ ${one.offset}`, "time"], [one.reason, ""], [one.detail, ""],
+    [one.verdict, ""], [`${one.topic}-${one.partition} @ ${one.offset}`, "time"], [one.reason, ""], [one.detail, "words"],
   ])), "None: every event was on time and readable.");
 }
 
