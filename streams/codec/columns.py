@@ -1,5 +1,6 @@
 """Events as columns: one array a field, made once and filled again for every slice of a fetch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
@@ -20,6 +21,13 @@ class NameArrays(NamedTuple):
     blob: Bytes
     at: Int64s
     length: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, names: Sequence[bytes]) -> "NameArrays":
+        """Row i is `names[i]`."""
+        length = np.fromiter(map(len, names), np.int32, len(names))
+        at = np.cumsum(length, dtype=np.int64) - length
+        return cls(np.frombuffer(b"".join(names), np.uint8), at, length)
 
     def name(self, row: int) -> bytes:
         """UTF-8 bytes of one row's SKU."""

@@ -72,6 +72,25 @@ def _word(typing: Any, memory: Any, at: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _put_byte(typing: Any, memory: Any, at: Any, number: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        low = builder.trunc(args[2], ir.IntType(8))
+        builder.store(low, _pointer(builder, args, ir.IntType(8)))
+        return context.get_dummy_value()
+
+    return types.none(memory, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _put_word(typing: Any, memory: Any, at: Any, number: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(builder, args, ir.IntType(64)), align=1)
+        return context.get_dummy_value()
+
+    return types.none(memory, types.int64, types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _zeros(typing: Any, word: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -80,8 +99,8 @@ def _zeros(typing: Any, word: Any) -> Any:
 
 
 @inlined
-def signed(number: np.uint64) -> int:
-    """The bits of an unsigned word as a signed one: mixed arithmetic would be in floats."""
+def signed(number: np.integer[Any]) -> int:
+    """As a signed word: arithmetic of signed and unsigned ones would be in floats."""
     return np.int64(number)  # type: ignore[return-value]
 
 
@@ -91,7 +110,9 @@ def _pointer(builder: Any, args: Any, item: Any) -> Any:
     return builder.inttoptr(address, item.as_pointer())
 
 
-# The memory read is not checked: the caller shows that [at, at + 1) or [at, at + 8) is inside.
+# No access is checked: the caller shows that [at, at + 1) or [at, at + 8) is inside.
 byte = cast("Callable[[Memory, int], int]", _byte)
 word = cast("Callable[[Memory, int], np.uint64]", _word)  # 8 bytes, little endian
+put_byte = cast("Callable[[Memory, int, int], None]", _put_byte)
+put_word = cast("Callable[[Memory, int, np.uint64], None]", _put_word)
 trailing_zeros = cast("Callable[[np.uint64], int]", _zeros)  # of a word that is not 0

@@ -1,8 +1,8 @@
 """Record batches to columns, slice by slice: the compiled kernel, and the strict decoder behind it.
 
 The kernel fills the columns and marks every record it is not sure of; those few go through the
-strict decoder, which accepts them or says why not. With `compiled=False` all go that way: slower by
-two orders of magnitude, the same result.
+strict decoder, which accepts them or says why not. With `compiled=False`, or without numba, all go
+that way: slower by two orders of magnitude, the same result.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codec import kernel, plain
+from streams.codec import plain
 from streams.codec.columns import CAPACITY, Columns
 from streams.codec.plain import Headers, Record
 from streams.codec.siphash import HashKey, hash64, hash128
 from streams.codec.strict import Event, decode_counted
 from streams.errors import ContractError, Reason
+from streams.jit import COMPILED
+
+if COMPILED:
+    from streams.codec import kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Decoder:
         self.columns = Columns.of(capacity)
         self._hash_key = hash_key
         self._future_tolerance_ms = future_tolerance_ms
-        self._compiled = compiled
+        self._compiled = compiled and COMPILED
 
     def decode(
         self, data: NDArray[np.uint8], kind: int, first_offset: int, position: Position = START

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codec.columns import Bytes, Columns, Int64s, UInt64s
+from streams.codec import write
+from streams.codec.columns import Bytes, Columns, Int64s, NameArrays, UInt64s
 from streams.codec.compiled import Memory, byte, compiled, inlined, signed, word
 from streams.codec.event_kernel import SURE_WITH_UNKNOWN, UNSURE, scan_event
 from streams.codec.plain import (
@@ -254,3 +255,14 @@ def _same(b: Memory, one: int, other: int, size: int) -> bool:
         if byte(b, one + place) != byte(b, other + place):
             return False
     return True
+
+
+def warm_up() -> None:
+    """Compiles all there is to compile, or finds it on disk: some seconds, or a fraction of one."""
+    names = NameArrays.of([b"warm"])
+    rows = np.zeros(1, np.int64)
+    (batch,) = write.encode_rows(names, rows, np.zeros((1, 1), np.uint8))
+    write.encode_windows(0, 1, names, rows, rows, rows, rows, rows, rows, rows, rows, rows)
+    data = np.frombuffer(batch.whole(0, 0), np.uint8)
+    place = np.array([0, 0, HEADER_BYTES], np.int64)
+    decode(data, 0, 0, 0, (0, 0), place, Columns.of(1))
