@@ -6,6 +6,7 @@ reader.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -119,14 +120,9 @@ class LookOver:
     far_off: list[tuple[int, int, int]]  # (rows, first_ms, last_ms) far from all others
 
     @property
-    def outlying(self) -> int:
-        """Rows whose time is doubtful."""
-        return (
-            self.without_time
-            + self.too_small_times
-            + self.in_the_future
-            + sum(rows for rows, _, _ in self.far_off)
-        )
+    def outlying(self) -> bool:
+        """Whether any row's time is doubtful."""
+        return bool(self.without_time or self.too_small_times or self.in_the_future or self.far_off)
 
 
 @dataclass(frozen=True)
@@ -215,7 +211,7 @@ class EventFile:
             rows = self.table.num_rows
             return np.zeros(rows), np.zeros(rows, dtype=np.bool_)
         try:
-            return _numpy(pc.cast(self.table[name], pa.float64()))
+            return _numpy(pc.cast(self.table[name], pa.float64(), safe=False))
         except pa.ArrowInvalid as error:
             raise ConfigurationError(f"{self.path}: column {name!r}: {error}") from None
 
@@ -278,7 +274,7 @@ def look_over(events: FileEvents, now_ms: int, future_tolerance_ms: int) -> Look
 
 def _far_off(times: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """Small groups of sorted `times` beyond a wide gap, at either end."""
-    few = int(len(times) * FAR_OFF_SHARE) or int(len(times) > 100)
+    few = math.ceil(len(times) * FAR_OFF_SHARE) if len(times) > 100 else 0
     gaps = np.flatnonzero(np.diff(times) > FAR_OFF_MS) + 1  # first index after each gap
     groups = []
     low = gaps[gaps <= few]

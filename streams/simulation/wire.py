@@ -9,7 +9,7 @@ from streams.topics import EVENT_TOPICS
 
 
 def event_records(events: Events, shop: Shop) -> dict[str, list[KeyedRecord]]:
-    """Records (key, value) by logical topic, ordered by event time; ids are unique within a seed."""
+    """Records (key, value) by logical topic, in order of event time; ids are unique by seed."""
     names, seed = shop.assortment.names, shop.seed
     keys = [name.encode() for name in names]
     quoted = [msgspec.json.encode(name).decode() for name in names]
