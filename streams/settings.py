@@ -125,7 +125,6 @@ class Settings(BaseSettings):
     # web and logs
     web_host: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65_535)
-    dashboard_port: int = Field(6067, ge=0, le=65_535)  # on web_host too
     web_token: SecretStr | None = None  # required to bind anything but loopback
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

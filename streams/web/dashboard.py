@@ -7,6 +7,7 @@ server-sent events, at its own pace: a slow one skips states, and makes nothing 
 import asyncio
 import contextlib
 import functools
+import logging
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from streams.web.server import served, wall_clock_ms
 
 STATIC: Final = Path(__file__).parent / "static"
 FILES: Final = ("dashboard.js", "dashboard.css", "charts.js", "uPlot.iife.min.js", "uPlot.min.css")
+PORT: Final = 6067  # unless FLASHCAST_WEB_PORT is set: a worker on this machine has its default
 CELL_MS_MIN: Final = 60_000
 LOOK_BACK_MS: Final = 6 * 3_600_000
 PUSH_S: Final = 0.5
@@ -178,7 +180,7 @@ async def running(
     reading = asyncio.create_task(follower.run(), name="dashboard-follower")
     reading.add_done_callback(functools.partial(_complain, follower.link))
     try:
-        async with served(app, host, port, "FLASHCAST_DASHBOARD_PORT") as bound:
+        async with served(app, host, port) as bound:
             yield bound
     finally:
         reading.cancel()
@@ -195,6 +197,7 @@ def _complain(link: Link, task: asyncio.Task[None]) -> None:
 
 def run_dashboard(settings: Settings, look_back_ms: int = LOOK_BACK_MS) -> int:
     """Serve the page until SIGINT or SIGTERM. Raises ConfigurationError when the port is taken."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the follower says it, once
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -202,7 +205,8 @@ def run_dashboard(settings: Settings, look_back_ms: int = LOOK_BACK_MS) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         host = settings.web_host
-        async with running(settings, host, settings.dashboard_port, look_back_ms) as port:
+        wanted = settings.web_port if "web_port" in settings.model_fields_set else PORT
+        async with running(settings, host, wanted, look_back_ms) as port:
             shown = f"[{host}]" if ":" in host else host
             print(f"dashboard: http://{shown}:{port}/", flush=True)
             await stop.wait()

@@ -120,9 +120,7 @@ def _unavailable(error: str) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def served(
-    app: web.Application, host: str, port: int, variable: str = "FLASHCAST_WEB_PORT"
-) -> AsyncIterator[int]:
+async def served(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
     """Serve `app` while the block runs; gives the port bound (`port` 0: a free one).
 
     Raises ConfigurationError when it cannot be bound.
@@ -134,7 +132,7 @@ async def served(
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigurationError(
-                f"{variable} = {port}: cannot listen on {host}:{port} ({error.strerror}); "
+                f"FLASHCAST_WEB_PORT = {port}: cannot listen on {host}:{port} ({error.strerror}); "
                 "choose another port, or 0 for a free one"
             ) from None
         yield int(runner.addresses[0][1])
