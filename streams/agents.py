@@ -96,7 +96,7 @@ def build_app(settings: Settings, raw: bool) -> FlashcastApp:
     for name in INPUT_TOPICS:
         _add_agent(app, settings.topic(name), name)
 
-    @app.on_rebalance_complete.connect
+    @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
     async def _restore(*_: Any, **__: Any) -> None:
         numbers = {tp.partition for tp in app.consumer.assignment()}
         await app.worker.take_over(numbers, app.consumer_generation_id)

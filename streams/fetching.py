@@ -214,8 +214,8 @@ class Drain:
         except OffsetOutOfRangeError as error:
             raise StateError(
                 f"{tp.topic}/{tp.partition}: offset {error.args[0].get(tp)} is no longer on the "
-                "broker, its retention passed before it was processed: lengthen retention.ms, and start "
-                "under a new FLASHCAST_APPLICATION to begin at the earliest record"
+                "broker, its retention passed before it was processed: lengthen retention.ms, and "
+                "start under a new FLASHCAST_APPLICATION to begin at the earliest record"
             ) from None
 
     def _take_raw(self, tp: TopicPartition, answer: Any, drained: Drained) -> None:

@@ -39,13 +39,9 @@ async def check(settings: Settings) -> int:
     )
     try:
         await consumer.start()
-        known = await consumer.topics()
-        counts = {
-            plan.name: len(consumer.partitions_for_topic(plan.name) or ())
-            if plan.name in known
-            else 0
-            for plan in plans(settings.topic_prefix)
-        }
+        cluster = await consumer._client.fetch_all_metadata()
+        names = [plan.name for plan in plans(settings.topic_prefix)]
+        counts = {name: len(cluster.partitions_for_topic(name) or ()) for name in names}
         partitions = partition_count(counts, settings)
         await _check_keys(consumer, settings, partitions)
     except KafkaError as error:

@@ -51,7 +51,7 @@ def register() -> None:
     drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
 
 
-class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
+class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
     """aiokafka's consumer in a thread and loop of its own."""
 
     app: "FlashcastApp"
@@ -168,7 +168,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):
         """
 
 
-class Consumer(faust_aiokafka.Consumer):
+class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
     """Faust's consumer, with one message a fetch."""
 
     app: "FlashcastApp"
@@ -254,7 +254,7 @@ def _as_message(tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
     )
 
 
-class Transport(faust_aiokafka.Transport):
+class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
     """What `flashcast://` stands for."""
 
     Consumer = Consumer

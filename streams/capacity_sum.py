@@ -1,0 +1,149 @@
+"""Sums every partition's share of the load into `capacity-forecasts`, in the worker that owns
+partition 0.
+
+One reader of all shares and one transactional id of its own: a new owner of partition 0 shuts the
+old one out. Shares come every bucket; a missing one goes stale and stops the forecasts, it is never
+taken for zero.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.checkpoint import Output
+from streams.codec.write import encode_records
+from streams.decisions.capacity import ShareSum
+from streams.emit import Emitter, emitter_for
+from streams.errors import BrokerError
+from streams.fetching import client_options, isolation_level
+from streams.monitor import Monitor
+from streams.outbox import encode_decision
+from streams.records import CapacityForecast, CapacityShare
+from streams.settings import Settings
+from streams.topics import CAPACITY_FORECASTS, CAPACITY_SHARES
+
+log = structlog.get_logger("flashcast.capacity")
+
+OWNER_OF: Final = 0  # the partition whose owner sums
+ROLE: Final = "capacity"
+LOOK_S: Final = 1.0
+RETRY_S: Final = 5.0
+LEVELS: Final = ("p50", "p90", "p95")
+
+
+class CapacitySum:
+    """A task beside the worker. `owns` says whether a partition is ready here."""
+
+    def __init__(
+        self, settings: Settings, partitions: int, owns: Callable[[int], bool], monitor: Monitor
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._owns = owns
+        self._monitor = monitor
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; does nothing while partition 0 is elsewhere, or without forecasts."""
+        if self._settings.forecasting and self._settings.services:
+            self._task = asyncio.create_task(self._run(), name="capacity-sum")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            if self._owns(OWNER_OF):
+                try:
+                    await self._sum_while_owner()
+                except (BrokerError, KafkaError) as error:
+                    log.warning(
+                        "capacity forecasts interrupted, trying again",
+                        error=str(error) or repr(error),
+                    )
+                    await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(LOOK_S)
+
+    async def _sum_while_owner(self) -> None:
+        emitter = emitter_for(self._settings, 0, ROLE)
+        consumer = AIOKafkaConsumer(
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level=isolation_level(self._settings),
+            fetch_max_wait_ms=200,
+            **client_options(self._settings),
+        )
+        try:
+            await emitter.start()
+            await consumer.start()
+            total = ShareSum(self._partitions)
+            last = await self._read_back(consumer, total)
+            while self._owns(OWNER_OF):
+                last = await self._step(consumer, emitter, total, last)
+        finally:
+            await consumer.stop()
+            await emitter.stop()
+
+    async def _read_back(self, consumer: AIOKafkaConsumer, total: ShareSum) -> int:
+        """Go on from the last published forecasts: a new owner must not scale in at once. Ends with
+        the shares assigned; returns when the newest forecast was for.
+        """
+        topic = TopicPartition(self._settings.topic(CAPACITY_FORECASTS), 0)
+        consumer.assign([topic])
+        end = (await consumer.end_offsets([topic]))[topic]
+        latest: dict[str, CapacityForecast] = {}
+        await consumer.seek_to_beginning(topic)
+        while await consumer.position(topic) < end:
+            for record in (await consumer.getmany(topic, timeout_ms=1_000)).get(topic, ()):
+                with contextlib.suppress(msgspec.DecodeError):
+                    forecast = msgspec.json.decode(record.value or b"", type=CapacityForecast)
+                    latest[forecast.service] = forecast
+        for forecast in latest.values():
+            total.restore(forecast)
+        shares = self._settings.topic(CAPACITY_SHARES)
+        numbers = [TopicPartition(shares, number) for number in range(self._partitions)]
+        consumer.assign(numbers)
+        await consumer.seek_to_beginning(*numbers)
+        return max((forecast.as_of_ms for forecast in latest.values()), default=0)
+
+    async def _step(
+        self, consumer: AIOKafkaConsumer, emitter: Emitter, total: ShareSum, last_ms: int
+    ) -> int:
+        """Take in the shares that came; publish when a bucket has ended since. Returns its end."""
+        as_of_ms = last_ms
+        for records in (await consumer.getmany(timeout_ms=500)).values():
+            for record in records:
+                share = msgspec.json.decode(record.value, type=CapacityShare)
+                if total.add(share):
+                    as_of_ms = max(as_of_ms, share.bucket_start_ms + share.bucket_ms)
+        if as_of_ms == last_ms:
+            return last_ms
+        now_ms = as_of_ms if self._settings.clock == "event" else time.time_ns() // 1_000_000
+        forecasts = [total.forecast(service, now_ms) for service in self._settings.services]
+        made = [forecast for forecast in forecasts if forecast is not None]
+        if made:
+            await emitter.publish(self._outputs(made))
+            for forecast in made:
+                self._count(forecast)
+        return as_of_ms
+
+    def _outputs(self, forecasts: list[CapacityForecast]) -> list[Output]:
+        source = f"/{self._settings.topic(self._settings.application)}/{ROLE}"
+        encoded = [encode_decision(forecast, source)[1] for forecast in forecasts]
+        return [Output(CAPACITY_FORECASTS, batch) for batch in encode_records(encoded)]
+
+    def _count(self, forecast: CapacityForecast) -> None:
+        self._monitor.capacity_forecasts.labels(forecast.service).inc()
+        for level in LEVELS:
+            replicas = getattr(forecast.desired_replicas, level)
+            self._monitor.desired_replicas.labels(forecast.service, level).set(replicas)

@@ -1,0 +1,33 @@
+"""The one thread on which the pure core runs, and the clocks that the shells read for it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def monotonic_ms() -> int:
+    """For durations: never set back."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class CoreThread:
+    """`await core(function, ...)` runs it there; calls run one after the other."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="core")
+
+    async def __call__(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def close(self) -> None:
+        """What has not begun never will."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,117 @@
+"""Opens one partition: emitter started, state restored, duplicates remembered, inputs placed."""
+
+import structlog
+
+from models.forecaster import Forecaster
+from streams import stats
+from streams.codec.decode import Fetch
+from streams.core_thread import CoreThread, wall_ms
+from streams.emit import Emitter, emitter_for
+from streams.monitor import Monitor
+from streams.owned import Owned
+from streams.pipeline import Pipeline
+from streams.settings import Settings
+from streams.state.partition_reader import PartitionReader, reader_for
+from streams.state.recovery import Restored, restore, seen_before
+from streams.topics import EVENT_TOPICS
+
+log = structlog.get_logger("flashcast.opening")
+
+HashKey = tuple[int, int]
+
+
+class Opening:
+    """What it takes to open any partition of this worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        forecaster: Forecaster | None,
+        hash_key: HashKey,
+        core: CoreThread,
+        monitor: Monitor,
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._forecaster = forecaster
+        self._hash_key = hash_key
+        self._core = core
+        self._monitor = monitor
+
+    async def open(self, partition: int) -> Owned:
+        """The partition as its last checkpoint left it, ready to be offered fetches.
+
+        Raises StateError when it must not go on, BrokerError when it may be tried again.
+        """
+        emitter = emitter_for(self._settings, partition)
+        try:
+            async with reader_for(self._settings, partition) as reader:
+                restored = await restore(self._settings, emitter, reader, wall_ms())
+                return await self._assembled(partition, emitter, reader, restored)
+        except BaseException:
+            await emitter.stop()
+            raise
+
+    async def _assembled(
+        self, partition: int, emitter: Emitter, reader: PartitionReader, restored: Restored
+    ) -> Owned:
+        pipeline = await self._core(
+            Pipeline,
+            self._settings,
+            partition,
+            self._partitions,
+            self._forecaster,
+            restored,
+            self._hash_key,
+        )
+        remembered = 0
+        if restored.marker is not None:
+            committed = dict(restored.marker.offsets)
+            horizon = self._settings.dedupe_horizon_records
+            async for fetch in seen_before(reader, restored.marker, horizon):
+                await self._core(pipeline.remember, fetch)
+                remembered += fetch.next_offset - fetch.first_offset
+            starts = {topic: committed[topic] for topic in EVENT_TOPICS}
+        else:
+            committed = {}
+            starts = {topic: await reader.start_of(topic) for topic in EVENT_TOPICS}
+            await self._core(_begin_at, pipeline, partition, starts)
+        self._note(partition, restored, remembered)
+        return Owned(
+            partition=partition,
+            pipeline=pipeline,
+            emitter=emitter,
+            expected=starts | restored.reference_positions,
+            committed=committed,
+            counted=await self._core(stats.totals, pipeline),
+        )
+
+    def _note(self, partition: int, restored: Restored, remembered: int) -> None:
+        stats = restored.stats
+        self._monitor.restore_rows.inc(len(restored.names))
+        self._monitor.restore_rows_refused.inc(stats.rows_corrupt)
+        self._monitor.history_buckets_missing.inc(stats.history_missing)
+        log.info(
+            "partition opened",
+            partition=partition,
+            skus=len(restored.names),
+            from_copy=stats.copy_used,
+            changelog_records=stats.changelog_records,
+            events_remembered=remembered,
+            first_start=restored.marker is None,
+        )
+
+
+def _begin_at(pipeline: Pipeline, partition: int, starts: dict[str, int]) -> None:
+    """A first start goes from the earliest records, whose offsets need not be 0."""
+    for topic, start in starts.items():
+        if start > 0:
+            pipeline.offer(Fetch(topic, partition, 0, start, b""))
+
+
+def load_forecaster(settings: Settings) -> Forecaster | None:
+    """None when forecasting is off. Raises what is wrong with the weights."""
+    if not settings.forecasting:
+        return None
+    return Forecaster.load(settings.weights_file, settings.device)

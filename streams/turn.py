@@ -1,0 +1,72 @@
+"""One turn of the core: deliver, process for some milliseconds, close, take checkpoints."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+
+from streams.batcher import Batcher
+from streams.codec.decode import Fetch
+from streams.core_thread import monotonic_ms, wall_ms
+from streams.owned import Owned
+
+log = structlog.get_logger("flashcast.worker")
+
+TURN_MS: Final = 15  # how long the core works before the loop has a look
+
+Arrived = tuple[Owned, list[Fetch], dict[str, int]]
+
+
+class Turn:
+    """Runs on the core thread, between two looks of the loop."""
+
+    def __init__(self, batcher: Batcher, checkpoint_interval_ms: int) -> None:
+        self._batcher = batcher
+        self._interval_ms = checkpoint_interval_ms
+
+    def run(self, arrived: Sequence[Arrived]) -> bool:
+        """True: there is more to do at once. One partition's fault is noted in its `broken`, and
+        the others go on; one of the batcher's is everyone's.
+        """
+        began_ms = monotonic_ms()
+        for owned, fetches, empties in arrived:
+            _guarded(owned, owned.deliver, fetches, empties, began_ms)
+        several = [owned for owned, _, _ in arrived]
+        busy = True
+        while busy and monotonic_ms() - began_ms < TURN_MS:
+            worked = [
+                _guarded(owned, owned.pipeline.work, monotonic_ms())
+                for owned in several
+                if owned.broken is None
+            ]
+            busy = any(worked)
+        closed = self._close(several)
+        for owned in several:
+            if owned.broken is None:
+                _guarded(owned, self._take, owned)
+        return busy or closed
+
+    def _close(self, several: Sequence[Owned]) -> bool:
+        healthy = [owned for owned in several if owned.broken is None]
+        try:
+            return self._batcher.tick([owned.pipeline for owned in healthy], wall_ms())
+        except Exception as error:
+            log.exception("closing buckets failed")
+            for owned in healthy:
+                owned.broken = error
+            return False
+
+    def _take(self, owned: Owned) -> None:
+        now_ms = monotonic_ms()
+        if owned.due(now_ms, self._interval_ms):
+            owned.taken_ms = now_ms
+            owned.checkpoint = owned.pipeline.take()
+
+
+def _guarded(owned: Owned, work: Callable[..., Any], *arguments: Any) -> bool:
+    try:
+        return bool(work(*arguments))
+    except Exception as error:
+        log.exception("a partition failed", partition=owned.partition)
+        owned.broken = error
+        return False

@@ -1,0 +1,226 @@
+"""The shell around the pipelines of one worker.
+
+    offer --> inbox --turn, on the core thread--> pipelines, batcher --> checkpoint --> emitter
+                                                              (one in flight a partition)
+
+Everything pure runs in turns of some ten milliseconds on the core thread; between two turns the
+loop owns all state, so nothing is locked but the turn itself.
+"""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import structlog
+
+from streams import stats
+from streams.batcher import Batcher
+from streams.codec.decode import Fetch
+from streams.core_thread import CoreThread, monotonic_ms, wall_ms
+from streams.custody import Custody, Group, Opener, Positions
+from streams.fetching import Drained
+from streams.monitor import Monitor
+from streams.settings import Settings
+from streams.turn import Turn
+
+log = structlog.get_logger("flashcast.worker")
+
+IDLE_TURN_S: Final = 0.02
+REPORT_MS: Final = 1_000
+STUCK_MS: Final = 120_000  # a turn takes milliseconds; a first compilation, seconds
+LEAVE_TIMEOUT_S: Final = 6.0  # of the ten in which a worker must be gone
+
+
+class Worker:
+    """Has partitions between `take_over` and `hand_over`. `open_partition` restores one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        batcher: Batcher,
+        core: CoreThread,
+        open_partition: Opener,
+        group: Group,
+        monitor: Monitor,
+    ) -> None:
+        self._settings = settings
+        self._core = core
+        self._group = group
+        self._monitor = monitor
+        self._turn = Turn(batcher, settings.checkpoint_interval_ms)
+        self._custody = Custody(core, open_partition, group, monitor)
+        self._generation = -1
+        self._flowing = False  # the assignment holds: turns may run
+        self._lag: Positions = {}
+        self._turning = asyncio.Lock()
+        self._turn_began_ms: int | None = None
+        self._loop_task: asyncio.Task[None] | None = None
+        self._finished = False
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._loop_task = asyncio.create_task(self._run(), name="worker")
+
+    async def finish(self) -> None:
+        """Leave: last checkpoints, bounded in time, then everything is let go. Once."""
+        if self._finished:
+            return
+        self._finished = True
+        await self.hand_over(LEAVE_TIMEOUT_S)
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+        await self._custody.close()
+        self._core.close()
+
+    def fail(self, error: Exception) -> None:
+        """This worker cannot go on; whoever runs it awaits `failed`."""
+        self._custody.fail(error)
+
+    @property
+    def failed(self) -> asyncio.Event:
+        return self._custody.failed
+
+    @property
+    def failure(self) -> Exception | None:
+        return self._custody.failure
+
+    # -- what the transport asks
+
+    @property
+    def ahead(self) -> frozenset[tuple[str, int]]:
+        """Topic partitions not to be fetched for now; may be read from any thread."""
+        return self._custody.ahead
+
+    async def offer(self, fetch: Fetch) -> None:
+        """One fetch, from the agent of its topic."""
+        owned = self._custody.owned.get(fetch.partition)
+        if owned is None:
+            return  # being restored: it is fetched again from where the marker says
+        if owned.accept(fetch):
+            self._custody.changed.set()
+        elif owned.gap:
+            owned.gap = False
+            await self._group.seek(self._custody.positions([owned]))
+
+    def answered(self, drained: Drained) -> None:
+        """Fetches that were answered with nothing, and the lag of all."""
+        self._lag = dict(drained.lag)
+        for empty in drained.empties:
+            owned = self._custody.owned.get(empty.partition)
+            if owned is not None:
+                owned.note_empty(empty.topic, empty.position)
+
+    def positions(self) -> Positions:
+        """Where every input of every owned partition goes on."""
+        return self._custody.positions()
+
+    def committed(self) -> Positions:
+        """What the group's offsets should say."""
+        return self._custody.committed()
+
+    def owns(self, partition: int) -> bool:
+        """Whether the partition is ours now, and ready."""
+        return self._flowing and partition in self._custody.owned
+
+    # -- assignments
+
+    async def take_over(self, partitions: set[int], generation: int) -> None:
+        """These partitions are ours now. Returns when all are restored and can be fetched.
+
+        One that was ours in the generation before goes on from memory: nobody else had it.
+        """
+        self._monitor.rebalances.inc()
+        custody = self._custody
+        followed = generation - self._generation in (0, 1)
+        self._generation, custody.assigned = generation, set(partitions)
+        term = custody.new_term()
+        for number, owned in list(custody.owned.items()):
+            if followed and number in partitions:
+                owned.resumed = True
+            else:
+                await custody.drop(owned)
+        await custody.restore_all(partitions - custody.owned.keys(), term)
+        if custody.term == term:
+            custody.see_who_is_ahead()
+            self._flowing = True
+            custody.changed.set()
+            log.info("assigned", partitions=sorted(partitions), generation=generation)
+
+    async def hand_over(self, timeout_s: float | None = None) -> None:
+        """Partitions may go to others: a last checkpoint of each, while they are still ours.
+
+        A partition whose commit does not end in time is discarded, its outcome being unknown.
+        """
+        wait_s = self._settings.session_timeout_ms / 2_000 if timeout_s is None else timeout_s
+        custody = self._custody
+        self._flowing = False
+        custody.new_term()
+        async with self._turning:
+            several = list(custody.owned.values())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await asyncio.gather(*map(custody.last_checkpoint, several))
+            for owned in several:
+                if owned.commit is not None and custody.has(owned):
+                    log.warning("a last checkpoint did not end in time", partition=owned.partition)
+                    owned.commit.cancel()
+                    await custody.drop(owned, "hand_over")
+
+    # -- turns
+
+    async def _run(self) -> None:
+        reported_ms = 0
+        while True:
+            async with self._turning:
+                busy = self._flowing and await self._turn_once()
+                if monotonic_ms() - reported_ms > REPORT_MS:
+                    reported_ms = monotonic_ms()
+                    await self._report()
+            if not busy:
+                self._custody.changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._custody.changed.wait(), IDLE_TURN_S)
+
+    async def _turn_once(self) -> bool:
+        custody = self._custody
+        several = list(custody.owned.values())
+        arrived = [(owned, *owned.take_inbox()) for owned in several]
+        self._turn_began_ms = monotonic_ms()
+        busy = await self._core(self._turn.run, arrived)
+        self._turn_began_ms = None
+        for owned in several:
+            if owned.broken is not None:
+                custody.spawn(custody.replace(owned, owned.broken))
+            elif owned.checkpoint is not None and owned.commit is None:
+                custody.begin_commit(owned)
+        custody.see_who_is_ahead()
+        return busy
+
+    async def _report(self) -> None:
+        several = list(self._custody.owned.values())
+        self._monitor.partitions_owned.set(len(self._custody.assigned))
+        await self._core(stats.report, self._monitor, several, self._lag, monotonic_ms(), wall_ms())
+
+    # -- what the web says
+
+    def not_alive(self) -> list[str]:
+        """Why this process should be restarted."""
+        if self.failure is not None:
+            return [str(self.failure)]
+        if self._loop_task is not None and self._loop_task.done() and not self._finished:
+            return ["the worker's loop has ended"]
+        began_ms = self._turn_began_ms
+        if began_ms is not None and monotonic_ms() - began_ms > STUCK_MS:
+            return [f"a turn has not ended for {STUCK_MS // 1_000} s"]
+        return []
+
+    def not_ready(self) -> list[str]:
+        """What it waits for."""
+        missing = sorted(self._custody.assigned - self._custody.owned.keys())
+        if missing:
+            return [f"partition {number} is being restored" for number in missing]
+        if not self._flowing:
+            return ["waiting for the group's assignment"]
+        return []
