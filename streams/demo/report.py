@@ -44,7 +44,8 @@ def print_summary(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _flow(summary: dict[str, Any]) -> Table:
-    table = Table(title=f"{summary['broker']}, {summary['processing_guarantee']}", show_header=False)
+    title = f"{summary['broker']}, {summary['processing_guarantee']}"
+    table = Table(title=title, show_header=False)
     table.add_column("what")
     table.add_column("count", justify="right")
     worker, outputs = summary["worker"], summary["outputs"]

@@ -10,9 +10,8 @@ seed is sold without any decision, and every forecast is held against what shopp
 import asyncio
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from rich.console import Console

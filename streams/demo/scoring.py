@@ -39,7 +39,12 @@ class Collected:
 
 
 def score(
-    collected: Collected, truth: Truth, names: list[str], start_ms: int, bucket_ms: int, buckets: int
+    collected: Collected,
+    truth: Truth,
+    names: list[str],
+    start_ms: int,
+    bucket_ms: int,
+    buckets: int,
 ) -> list[Scores]:
     """One line per horizon of which the whole lies within the sale."""
     index = {name: number for number, name in enumerate(names)}

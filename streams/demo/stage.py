@@ -98,7 +98,8 @@ class Stage:
         self._await_ready()
 
     def _start(self, name: str, command: list[str], web_port: int) -> None:
-        environment = {**os.environ, **_environment(self.settings), "FLASHCAST_WEB_PORT": str(web_port)}
+        told = _environment(self.settings)
+        environment = {**os.environ, **told, "FLASHCAST_WEB_PORT": str(web_port)}
         with self.log_of(name).open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "streams.cli", *command],
