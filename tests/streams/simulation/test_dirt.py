@@ -2,7 +2,6 @@ from collections import Counter
 
 import msgspec
 import pytest
-from sale import END_MS, SEED, small_sale
 
 from streams.codec.plain import Record
 from streams.placement import Placement
@@ -12,6 +11,7 @@ from streams.simulation.dirt import Dirt, DirtRates
 from streams.simulation.shop import Shop
 from streams.simulation.wire import event_records
 from streams.topics import EVENT_TOPICS
+from tests.streams.simulation.sale import END_MS, SEED, small_sale
 
 PARTITIONS = 3
 NOW_MS = END_MS + 60_000

@@ -2,12 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sale import END_MS, SEED, capacity, lived, price, restock, small_sale
 
 from streams.settings import SHOP, Service
 from streams.simulation.assortment import HOUR_MS, MINUTE_MS, SaleConfig, draw_assortment, intensity
 from streams.simulation.funnel import CART, CLICK, ORDER, Events
 from streams.simulation.shop import Shop
+from tests.streams.simulation.sale import END_MS, SEED, capacity, lived, price, restock, small_sale
 
 AMPLE = Service(name="shop", rps_per_replica=1e9)
 

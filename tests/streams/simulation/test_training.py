@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from sale import SEED, small_sale
 
 from streams.simulation.training import file_series, simulated_series
+from tests.streams.simulation.sale import SEED, small_sale
 
 
 def test_a_simulated_series_tells_what_was_wanted_beside_what_was_sold() -> None:
