@@ -59,7 +59,7 @@ def _rise(count: int, mean: float, inverse: float) -> float:
 
 
 @njit
-def _gamma_quantile(mean: float, deviation: float, probability: float) -> float:
+def gamma_quantile(mean: float, deviation: float, probability: float) -> float:
     """Gamma quantile by Wilson and Hilferty (1931): the cube root is close to normal."""
     share = (deviation / mean) ** 2 / 9.0
     root = 1.0 - share + normal_quantile(probability) * math.sqrt(share)
@@ -74,7 +74,7 @@ def quantile(mean: float, dispersion: float, probability: float) -> int:
     inverse = 1.0 / dispersion if dispersion > 0.0 else 0.0
     deviation = math.sqrt(mean + mean * mean * inverse)
     if deviation > EXACT_DEVIATION_MAX or probability >= 1.0 - 1e-9:
-        return math.ceil(_gamma_quantile(mean, deviation, min(probability, 1.0 - 1e-9)))
+        return math.ceil(gamma_quantile(mean, deviation, min(probability, 1.0 - 1e-9)))
     mode = int(max(0.0, math.floor(mean - (mean * inverse if inverse > 0.0 else 0.0))))
     below = 0.0
     mass = 1.0

@@ -68,7 +68,7 @@ class PricePolicy:
     salvage_share: float = 0.5  # of the unit cost, what a unit is worth after the sale
     gain_min: float = 0.01  # least gain of a change, as a share of the next period's revenue
     change_min: float = 0.01  # least change, as a share of the old price
-    periods: int = 20  # of equal demand, in the dynamic programme
+    periods: int = 16  # of equal demand, in the dynamic programme
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.salvage_share <= 1.0:

@@ -1,12 +1,16 @@
 """What price changes have taught about each SKU's demand, and which prices were set when, per row.
 
-Demand is log-linear: orders = exposure * exp(level - b x - g w) with x = price / list - 1 and
+Demand is log-linear: units ~ exp(-b x - g w) with x = price / list - 1 and
 w = price / competitor - 1 (0 where no competitor is known). `b` is the price sensitivity, the
 (positive) elasticity at the list price, and `g` how much a lead over the competitor adds to it.
-`exposure` is what orders are proportional to while the price stays: the SKU's clicks.
+Traffic swings far more than that, so it is learned from orders per click:
+
+    orders = clicks * exp(level - (1 - CLICK_SHARE) (b x + g w))
+
+as `CLICK_SHARE` of the effect of a price, taken as given, is in the clicks already.
 
 Buckets are summed while the price stays about the same until they hold `ORDERS_MIN` orders; then
-log(orders / exposure) is one observation of the line above, with variance
+log(orders / clicks) is one observation of the line above, with variance
 NOISE / orders + SWING^2. The likelihood is kept in information form (a 3 x 3 matrix and a vector
 over level, b, g), so that it can be combined with any prior: with that of the SKU's category, which
 `posterior` estimates from all SKUs of it. Gelman et al., Bayesian Data Analysis, 3rd ed., chapter
@@ -26,7 +30,8 @@ from streams.decisions.guardrails import CHANGES_PER_HOUR_MAX, HOUR_MS
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ORDERS_MIN: Final = 20  # in one observation: below, log(orders) is biased
+CLICK_SHARE: Final = 0.25
+ORDERS_MIN: Final = 8  # in one observation: below, log(orders) is biased
 NOISE: Final = 1.5  # variance of a count of orders, as a multiple of its mean
 SWING: Final = 0.1  # how much the level strays between observations, in logarithms
 REMEMBERED: Final = 0.98  # share of the old information kept at each observation
@@ -35,7 +40,7 @@ _MATRIX: Final = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # the six ent
 _FIELDS: Final[dict[str, tuple[tuple[int, ...], type]]] = {
     "price_information": ((6,), np.float32),
     "price_score": ((3,), np.float32),
-    "price_pending": ((4,), np.float32),  # orders, exposure, exposure * x, exposure * w
+    "price_pending": ((4,), np.float32),  # orders, clicks, clicks * x, clicks * w
     "price_set_cents": ((), np.int64),  # the last price set by us; 0 none
     "price_changed_ms": ((CHANGES_PER_HOUR_MAX,), np.int64),  # newest first; 0 none
 }
@@ -51,7 +56,7 @@ class PricePrior:
     competitor_sensitivity: float = 0.5
     competitor_sensitivity_deviation: float = 0.3
     competitor_sensitivity_spread: float = 0.2
-    log_level: float = -3.0  # orders per unit of exposure
+    log_level: float = -3.0  # orders per click
     log_level_deviation: float = 3.0
 
 
@@ -105,16 +110,18 @@ class PriceMemory:
         self,
         rows: Ints,
         orders: Ints,
-        exposure: Floats,
+        clicks: Floats,
         price_cents: Ints,
         list_price_cents: Ints,
         competitor_price_cents: Ints,
     ) -> None:
-        """One closed bucket of distinct rows [n]; rows without a price, list price or exposure
-        teach nothing. Leave out what was out of stock, or cut its exposure to the time in stock.
+        """One closed bucket of distinct rows [n]: what orders came from how many clicks.
+
+        Rows without a price, list price or clicks teach nothing. Clicks on an empty shelf must not
+        count: cut them to the share of the bucket in stock.
         """
-        told = (price_cents > 0) & (list_price_cents > 0) & (exposure > 0)
-        rows, orders, exposure = rows[told], orders[told], exposure[told]
+        told = (price_cents > 0) & (list_price_cents > 0) & (clicks > 0)
+        rows, orders, clicks = rows[told], orders[told], clicks[told]
         price = price_cents[told].astype(np.float64)
         x = price / list_price_cents[told] - 1.0
         competitor = competitor_price_cents[told]
@@ -129,17 +136,16 @@ class PriceMemory:
         learn = np.flatnonzero(done & enough)  # too few orders at the old price are dropped
         self._learn(rows[learn], pending[learn])
         pending[done] = 0.0
-        pending += np.stack([orders, exposure, exposure * x, exposure * w], axis=1)
+        pending += np.stack([orders, clicks, clicks * x, clicks * w], axis=1)
         self.price_pending[rows] = pending
 
     def _learn(self, rows: Ints, pending: Floats) -> None:
         """Take in one observation [n, 4] of each row."""
-        orders, exposure = pending[:, 0], pending[:, 1]
-        response = np.log(orders / exposure)
+        orders, clicks = pending[:, 0], pending[:, 1]
+        response = np.log((orders + 0.5) / clicks)  # the half takes out most of the bias
         weight = 1.0 / (NOISE / orders + SWING**2)
-        design = np.stack(
-            [np.ones_like(orders), -pending[:, 2] / exposure, -pending[:, 3] / exposure], axis=1
-        )
+        effect = -(1.0 - CLICK_SHARE) * pending[:, 2:] / clicks[:, None]
+        design = np.concatenate([np.ones((len(rows), 1)), effect], axis=1)
         products = np.stack([design[:, i] * design[:, j] for i, j in _MATRIX], axis=1)
         kept = REMEMBERED * self.price_information[rows]
         self.price_information[rows] = kept + weight[:, None] * products

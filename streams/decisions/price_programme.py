@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-NODES: Final = 49
-PRICES: Final = 33
+NODES: Final = 33
+PRICES: Final = 25
 EXACT_MEAN_MAX: Final = 12.0
 PLENTY_DEVIATIONS: Final = 6.0  # of demand, above which stock cannot run out
 

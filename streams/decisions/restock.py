@@ -1,22 +1,11 @@
 """When to order how many units, for many SKUs at once.
 
-An order placed now arrives after the lead time L; the next chance to order is a review period R
-later. It has to cover demand over L + R, and a unit short loses its margin. What a unit left over
-costs depends on when: while a later order could still be made smaller, it costs a review period's
-holding; once this is the last order that arrives before the end of the sale, or beyond all that the
-rest of the sale can use, it costs what it lost in value. Hence two newsvendors, and the smaller
-level counts:
-
-    cover = quantile of demand over min(L + R, time left)  at margin / (margin + holding)
-    rest  = quantile of demand until the end of the sale   at margin / (margin + loss of value)
-
-Demand that finds an empty shelf is lost, not waiting, so a position far below the level must not be
-filled up entirely: an order is capped at the same quantile of demand after its arrival (capped base
-stock; Xin, "Understanding the performance of capped base-stock policies in lost-sales inventory
-models", Operations Research 69, 2021).
+`order_size` holds the reasoning for one SKU: the margin of a lost sale against what a unit left
+over costs, which is little while a later order could still be made smaller, and its loss of value
+once nothing but the rest of the sale can use it. Here: which SKUs may be restocked at all, what
+their units cost and earn, and why the answer is what it is.
 """
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -24,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.decisions.demand import quantile
 from streams.decisions.newsvendor import critical_ratio
+from streams.decisions.order_size import order
 from streams.jit import njit
 from streams.settings import Settings
 
@@ -122,8 +111,8 @@ def decide(inputs: RestockInputs, policy: RestockPolicy) -> RestockDecisions:
     ends = inputs.time_left_ms >= 0
     after_next = inputs.lead_time_ms + policy.review_period_ms
     last = ends & (inputs.time_left_ms <= after_next)
-    cover_ratio = critical_ratio(margin, policy.holding_share * cost)
-    end_ratio = critical_ratio(margin, (1.0 - policy.salvage_share) * cost)
+    holding = policy.holding_share * cost
+    loss = (1.0 - policy.salvage_share) * cost
     reason = np.full(len(cost), Reason.COVER, np.int8)
     reason[last] = Reason.LAST_CHANCE
     cooling = (inputs.since_restock_ms >= 0) & (inputs.since_restock_ms < policy.cooldown_ms)
@@ -133,57 +122,51 @@ def decide(inputs: RestockInputs, policy: RestockPolicy) -> RestockDecisions:
     reason[~inputs.position_known] = Reason.STOCK_UNKNOWN
     quantity = np.zeros(len(cost), np.int64)
     point = np.zeros_like(quantity)
-    level = np.zeros_like(quantity)
-    _levels(
+    _fill(
         inputs.inventory_position, inputs.lead_mean, inputs.cover_mean, inputs.cover_dispersion,
-        inputs.end_mean, inputs.end_dispersion, ends, last, cover_ratio, end_ratio, margin,
-        policy.holding_share * cost, float(policy.order_cost_cents), policy.order_quantity_max,
-        reason, quantity, point, level,
+        np.where(ends, inputs.end_mean, np.inf), inputs.end_dispersion,
+        _before_last(inputs, policy), margin, holding, loss,
+        float(policy.order_cost_cents), policy.order_quantity_max, reason, point, quantity,
     )  # fmt: skip
     return RestockDecisions(
         order_quantity=quantity,
         reorder_point=point,
-        order_up_to_level=level,
-        critical_ratio=np.where(last, end_ratio, cover_ratio),
+        order_up_to_level=np.where(quantity > 0, inputs.inventory_position + quantity, point),
+        critical_ratio=critical_ratio(margin, holding + np.where(last, loss, 0.0)),
         forecast_mean=inputs.cover_mean,
         reason=reason,
     )
 
 
+def _before_last(inputs: RestockInputs, policy: RestockPolicy) -> Floats:
+    """Share [n] of the time from the arrival of an order to the end of the sale that has passed
+    when the last order that arrives in time can be made.
+    """
+    after = np.maximum(inputs.time_left_ms - inputs.lead_time_ms, 1)
+    reviews = (after - 1) // policy.review_period_ms  # that still follow
+    passed = reviews * policy.review_period_ms - inputs.lead_time_ms
+    share: Floats = np.clip(passed / after, 0.0, 1.0)
+    return share
+
+
 @njit
-def _levels(
+def _fill(
     position: Ints, lead_mean: Floats, cover_mean: Floats, cover_dispersion: Floats,
-    end_mean: Floats, end_dispersion: Floats, ends: Flags, last: Flags, cover_ratio: Floats,
-    end_ratio: Floats, margin: Floats, holding: Floats, order_cost: float, quantity_max: int,
-    reason: NDArray[np.int8], quantity: Ints, point: Ints, level: Ints,
+    end_mean: Floats, end_dispersion: Floats, before_last: Floats, margin: Floats,
+    holding: Floats, loss: Floats, order_cost: float, quantity_max: int,
+    reason: NDArray[np.int8], point: Ints, quantity: Ints,
 ) -> None:  # fmt: skip
-    """Fills `quantity`, `point`, `level` and `reason` [n] row by row."""
+    """Fills `point`, `quantity` and `reason` [n] row by row."""
     for row in range(len(position)):
-        if reason[row] in (Reason.TOO_LATE, Reason.NO_MARGIN, Reason.STOCK_UNKNOWN):
+        if reason[row] not in (Reason.COVER, Reason.LAST_CHANCE, Reason.COOLDOWN):
             continue
-        after_mean = max(cover_mean[row] - lead_mean[row], 0.0)
-        if last[row]:
-            rest = quantile(end_mean[row], end_dispersion[row], end_ratio[row])
-            cap = quantile(after_mean, cover_dispersion[row], end_ratio[row])
-            point[row] = level[row] = rest
-        else:
-            cover = quantile(cover_mean[row], cover_dispersion[row], cover_ratio[row])
-            cap = quantile(after_mean, cover_dispersion[row], cover_ratio[row])
-            # an order costs something itself: order for longer, after Harris (1913)
-            batch = int(math.sqrt(2.0 * order_cost * after_mean / max(holding[row], 1e-9)))
-            upper = cover + batch
-            if ends[row]:
-                rest = quantile(end_mean[row], end_dispersion[row], end_ratio[row])
-                cover = min(cover, rest)
-                upper = min(upper, rest)
-            point[row] = cover
-            level[row] = upper
-            cap += level[row] - point[row]
-        if position[row] > point[row] or level[row] <= position[row]:
+        point[row], wanted = order(
+            position[row], lead_mean[row], cover_mean[row], cover_dispersion[row], end_mean[row],
+            end_dispersion[row], before_last[row], margin[row], holding[row], loss[row], order_cost,
+        )  # fmt: skip
+        if position[row] > point[row]:
             reason[row] = Reason.ENOUGH
+        elif wanted == 0:
+            reason[row] = Reason.TOO_SMALL
         elif reason[row] != Reason.COOLDOWN:
-            wanted = min(level[row] - position[row], cap, quantity_max)
-            if wanted * margin[row] < order_cost or wanted <= 0:
-                reason[row] = Reason.TOO_SMALL
-            else:
-                quantity[row] = wanted
+            quantity[row] = min(wanted, quantity_max)
