@@ -74,6 +74,7 @@ class Emitter(ABC):
         self._copying: asyncio.Task[None] | None = None
         self._identity: tuple[bytes, int] | None = None  # of the changelog, and its offset
         self._forgotten: list[bytes] = []
+        self._unanswered: set[str] = set()  # topics, in a delivery
         self.copy_failures = 0
 
     @property
@@ -143,7 +144,7 @@ class Emitter(ABC):
 
     async def _send(self, outputs: Sequence[Output], *, transactional: bool) -> list[int]:
         """Sends batches, those of one topic in order, and awaits the answer to each."""
-        lanes: dict[str, list[int]] = defaultdict(list)
+        lanes: dict[str, list[int]] = defaultdict(list)  # by topic
         for index, output in enumerate(outputs):
             lanes[output.topic].append(index)
         offsets = [-1] * len(outputs)
@@ -157,6 +158,7 @@ class Emitter(ABC):
                     sent.append(await self._send_batch(topic, builder))
                 for index, future in zip(indexes, sent, strict=True):
                     offsets[index] = (await future).offset
+                self._unanswered.discard(self._settings.topic(topic))
             except TOO_LARGE:
                 size = max(outputs[index].batch.size_bytes for index in indexes)
                 raise BrokerError(
@@ -167,6 +169,7 @@ class Emitter(ABC):
                 for future in sent:
                     future.cancel()  # a failure that nobody awaits any more would be logged
 
+        self._unanswered = {self._settings.topic(topic) for topic in lanes}
         async with asyncio.TaskGroup() as group:
             for topic, indexes in lanes.items():
                 group.create_task(send(topic, indexes))
@@ -204,7 +207,11 @@ class Emitter(ABC):
             if isinstance(cause, BrokerError):
                 return BrokerError(f"{where}: {cause}")
         if isinstance(error, TimeoutError):
-            return BrokerError(f"{where}: no answer from {self._settings.bootstrap_servers}")
+            topic_names = ", ".join(sorted(self._unanswered)) or "the transaction coordinator"
+            return BrokerError(
+                f"{where}: no answer from {self._settings.bootstrap_servers} for {topic_names}; "
+                "is the broker up, and do the topics exist (`flashcast topics check`)?"
+            )
         return BrokerError(f"{where}: {causes[-1]!r}")
 
     async def _discard(self) -> None:

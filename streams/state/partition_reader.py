@@ -1,19 +1,29 @@
 """Reads stretches of the log of one partition number, outside any group: for restores."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
 from streams.errors import BrokerError
-from streams.fetching import RawReader, client_options, isolation_level, offsets_of
+from streams.fetching import RawReader, client_options, isolation_level
 from streams.settings import Settings
 
+FETCH_WAIT_MS: Final = 20  # a request for offsets waits behind a fetch on the same connection
+
 LogRecord = tuple[int, bytes | None, bytes | None]  # offset, key, value
+
+
+class Bounds(NamedTuple):
+    """Of one log: the earliest offset, and the one behind the last that may be read."""
+
+    start: int
+    end: int
 
 
 class PartitionReader:
@@ -25,15 +35,24 @@ class PartitionReader:
         self._consumer = consumer
         self._reader = RawReader(consumer, lambda name: name.removeprefix(settings.topic_prefix))
 
-    async def start_of(self, topic: str) -> int:
-        """The offset of the log's earliest record."""
-        return await self._offset(self._consumer.beginning_offsets, topic)
-
-    async def end_of(self, topic: str) -> int:
-        """The offset behind the last record that may be read: with transactions the last stable
-        one.
+    async def bounds(self, names: Iterable[str]) -> dict[str, Bounds]:
+        """Where the logs of these topics begin and end now. With transactions the end is the last
+        stable offset: what comes behind it cannot be read yet.
         """
-        return await self._offset(self._consumer.end_offsets, topic)
+        wanted = {
+            TopicPartition(self._settings.topic(name), self._partition): name for name in names
+        }
+        try:
+            # Told of all at once; it would else learn of one topic after the other, 0.1 s each.
+            await self._consumer._client.set_topics([tp.topic for tp in wanted])
+            starts = await self._consumer.beginning_offsets(list(wanted))
+            ends = await self._consumer.end_offsets(list(wanted))
+        except KafkaError as error:
+            missing = ", ".join(tp.topic for tp in wanted)
+            raise BrokerError(
+                f"no offsets of partition {self._partition} of {missing}: {error!r}"
+            ) from error
+        return {name: Bounds(starts[tp], ends[tp]) for tp, name in wanted.items()}
 
     async def read(self, topic: str, begin: int, end: int) -> AsyncIterator[Fetch]:
         """Records with begin <= offset < end. Raises BrokerError, StateError when
@@ -56,10 +75,6 @@ class PartitionReader:
         async for fetch in self.read(topic, begin, end):
             yield await asyncio.to_thread(decode, fetch)
 
-    async def _offset(self, lookup: Callable[..., object], topic: str) -> int:
-        found = await offsets_of(lookup, self._settings.topic(topic), [self._partition])
-        return found[self._partition]
-
 
 @asynccontextmanager
 async def reader_for(settings: Settings, partition: int) -> AsyncIterator[PartitionReader]:
@@ -67,6 +82,7 @@ async def reader_for(settings: Settings, partition: int) -> AsyncIterator[Partit
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         enable_auto_commit=False,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
         auto_offset_reset="none",  # a gap must be an error, never skipped
         isolation_level=isolation_level(settings),
         check_crcs=False,  # read_batches checks them

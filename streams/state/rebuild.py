@@ -15,7 +15,7 @@ from streams.errors import StateError
 from streams.state import marker as markers
 from streams.state import snapshot
 from streams.state.changelog import IDENTITY_KEY, Image
-from streams.state.partition_reader import PartitionReader
+from streams.state.partition_reader import Bounds, PartitionReader
 from streams.state.rocksdb import CopyInUseError, LocalCopy, Place
 
 log = structlog.get_logger("flashcast.recovery")
@@ -35,13 +35,13 @@ class Rebuilt:
 
 
 async def rebuild(
-    reader: PartitionReader, copy: LocalCopy, now_ms: int, copy_age_ms_max: int
+    reader: PartitionReader, bounds: Bounds, copy: LocalCopy, now_ms: int, copy_age_ms_max: int
 ) -> Rebuilt:
-    """Reads to the changelog's end as it is now, so every earlier owner must be shut out before.
+    """Reads to the changelog's end in `bounds`, taken after every earlier owner was shut out.
 
     Raises BrokerError, and StateError when the changelog itself is corrupt.
     """
-    begin, end = await reader.start_of(topics.CHANGELOG), await reader.end_of(topics.CHANGELOG)
+    begin, end = bounds
     kept: LocalCopy | None = copy
     problem = None
     try:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams import topics
@@ -31,11 +30,18 @@ from streams.state import marker as markers
 from streams.state import snapshot
 from streams.state.changelog import Image, cut_place
 from streams.state.marker import Marker
-from streams.state.partition_reader import PartitionReader
+from streams.state.partition_reader import Bounds, PartitionReader
 from streams.state.rebuild import rebuild
 from streams.state.rocksdb import LocalCopy
 
 COPY_AGE_MS_MAX: Final = topics.DAY_MS  # delete.retention.ms of the changelog
+COORDINATOR_TIMEOUT_S: Final = 30.0
+READ_TOPICS: Final = (
+    *topics.EVENT_TOPICS,
+    *topics.REFERENCE_TOPICS,
+    topics.DEMAND_WINDOWS,
+    topics.CHANGELOG,
+)
 
 
 @dataclass(slots=True)
@@ -81,29 +87,32 @@ async def restore(
     Raises StateError when what is there cannot be trusted, naming the remedy; BrokerError.
     """
     await emitter.start()
+    bounds = await reader.bounds(READ_TOPICS)  # after the start: no earlier owner adds to them
     copy = LocalCopy(copy_folder(settings, emitter.partition))
-    found = await rebuild(reader, copy, now_ms, COPY_AGE_MS_MAX)
+    found = await rebuild(reader, bounds[topics.CHANGELOG], copy, now_ms, COPY_AGE_MS_MAX)
     image = found.image
     known = None if image.identity is None else (image.identity, image.identity_offset)
     emitter.attach(found.copy, known)
     stats = RestoreStats(found.copy_used, found.copy_problem, found.records, image.ignored)
     marker = None if image.marker is None else markers.decode(image.marker)
-    starts = {topic: await reader.start_of(topic) for topic in topics.EVENT_TOPICS}
     if marker is None:
         await _refuse_lost_state(settings, emitter.partition)
     else:
-        ends = {topic: await reader.end_of(topic) for topic in topics.EVENT_TOPICS}
-        _check_offsets(settings, emitter.partition, marker, starts, ends)
+        _check_offsets(settings, emitter.partition, marker, bounds)
     names, rows = await asyncio.to_thread(_intact_rows, image, stats)
-    reference, positions = await _read_reference(reader, stats)
+    reference = {
+        topic: await _read_newest(reader, topic, bounds[topic], stats)
+        for topic in topics.REFERENCE_TOPICS
+    }
+    history = bounds[topics.DEMAND_WINDOWS]
     return Restored(
         marker=marker,
         names=names,
         rows=rows,
-        cuts=_live_cuts(image, emitter, starts, stats),
+        cuts=_live_cuts(image, emitter, bounds, stats),
         reference=reference,
-        reference_positions=positions,
-        history=[] if marker is None else await _read_history(reader, marker, stats),
+        reference_positions={topic: bounds[topic].end for topic in topics.REFERENCE_TOPICS},
+        history=[] if marker is None else await _read_history(reader, history, marker, stats),
         stats=stats,
     )
 
@@ -114,10 +123,11 @@ async def seen_before(
     """The input behind the marker in which an event's duplicate may lie: this generation of
     `dedupe_horizon_records` offsets and the one before it, of each event topic.
     """
+    bounds = await reader.bounds(topics.EVENT_TOPICS)
     for topic in topics.EVENT_TOPICS:
         end = marker.offsets[topic]
         generation = end // dedupe_horizon_records
-        begin = max((generation - 1) * dedupe_horizon_records, await reader.start_of(topic))
+        begin = max((generation - 1) * dedupe_horizon_records, bounds[topic].start)
         async for fetch in reader.read(topic, begin, end):
             yield fetch
 
@@ -130,16 +140,7 @@ def copy_folder(settings: Settings, partition: int) -> Path:
 async def _refuse_lost_state(settings: Settings, partition: int) -> None:
     """Without a marker this is a first start, unless the group has been here before."""
     group = settings.topic(settings.application)
-    names = [TopicPartition(settings.topic(topic), partition) for topic in topics.EVENT_TOPICS]
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
-        committed = await admin.list_consumer_group_offsets(group, partitions=names)
-    except KafkaError as error:
-        raise BrokerError(f"the offsets of group {group!r} cannot be read: {error!r}") from error
-    finally:
-        await admin.close()
-    behind = {tp.topic: one.offset for tp, one in committed.items() if one.offset >= 0}
+    behind = await _committed(settings, partition, group)
     if behind:
         changelog = settings.topic(topics.CHANGELOG)
         raise StateError(
@@ -150,30 +151,48 @@ async def _refuse_lost_state(settings: Settings, partition: int) -> None:
         )
 
 
+async def _committed(settings: Settings, partition: int, group: str) -> dict[str, int]:
+    """The group's offsets on the event topics, of this partition number; waits for a coordinator,
+    which a new cluster has yet to appoint.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings), group_id=group, enable_auto_commit=False
+    )
+    names = [settings.topic(topic) for topic in topics.EVENT_TOPICS]
+    try:
+        async with asyncio.timeout(COORDINATOR_TIMEOUT_S):
+            await consumer.start()
+            found = {
+                name: await consumer.committed(TopicPartition(name, partition)) for name in names
+            }
+    except (KafkaError, TimeoutError) as error:
+        raise BrokerError(f"the offsets of group {group!r} cannot be read: {error!r}") from error
+    finally:
+        await consumer.stop()
+    return {name: offset for name, offset in found.items() if offset is not None}
+
+
 def _check_offsets(
-    settings: Settings,
-    partition: int,
-    marker: Marker,
-    starts: Mapping[str, int],
-    ends: Mapping[str, int],
+    settings: Settings, partition: int, marker: Marker, bounds: Mapping[str, Bounds]
 ) -> None:
     for topic in topics.EVENT_TOPICS:
         offset, where = marker.offsets[topic], f"{settings.topic(topic)}/{partition}"
+        start, end = bounds[topic]
         anew = (
             "to process what is there as a new start, stop the workers, delete and create the "
             f"topic {settings.topic(topics.CHANGELOG)}, and delete the offsets of group "
             f"{settings.topic(settings.application)!r}"
         )
-        if offset < starts[topic]:
+        if offset < start:
             raise StateError(
                 f"{where}: the checkpoint ends at offset {offset}, but the log now begins at "
-                f"{starts[topic]}: retention took records that were never processed. Lengthen "
+                f"{start}: retention took records that were never processed. Lengthen "
                 f"retention.ms; {anew}"
             )
-        if offset > ends[topic]:
+        if offset > end:
             raise StateError(
                 f"{where}: the checkpoint ends at offset {offset}, but the log ends at "
-                f"{ends[topic]}: the topic was made anew, or records were lost; {anew}"
+                f"{end}: the topic was made anew, or records were lost; {anew}"
             )
 
 
@@ -188,13 +207,13 @@ def _intact_rows(image: Image, stats: RestoreStats) -> tuple[list[bytes], snapsh
 
 
 def _live_cuts(
-    image: Image, emitter: Emitter, starts: Mapping[str, int], stats: RestoreStats
+    image: Image, emitter: Emitter, bounds: Mapping[str, Bounds], stats: RestoreStats
 ) -> list[tuple[bytes, bytes]]:
     """Cuts are kept as long as the input they cut; the others go with the next checkpoint."""
     live, expired = [], []
     for key, value in image.cuts.items():
         topic, position = cut_place(key)
-        if position < starts.get(topic, 0):
+        if position < bounds[topic].start:
             expired.append(key)
         else:
             live.append((key, value))
@@ -203,37 +222,30 @@ def _live_cuts(
     return live
 
 
-async def _read_reference(
-    reader: PartitionReader, stats: RestoreStats
-) -> tuple[dict[str, list[tuple[bytes, bytes]]], dict[str, int]]:
-    reference: dict[str, list[tuple[bytes, bytes]]] = {}
-    positions: dict[str, int] = {}
-    for topic in topics.REFERENCE_TOPICS:
-        newest: dict[bytes, bytes] = {}
-        positions[topic] = end = await reader.end_of(topic)
-        async for batch in reader.records(topic, await reader.start_of(topic), end):
-            stats.reference_records += len(batch)
-            for _, key, value in batch:
-                if key is not None and value is not None:
-                    newest[key] = value
-                elif key is not None:
-                    newest.pop(key, None)
-        reference[topic] = list(newest.items())
-    return reference, positions
+async def _read_newest(
+    reader: PartitionReader, topic: str, bounds: Bounds, stats: RestoreStats
+) -> list[tuple[bytes, bytes]]:
+    """The newest value of each key that has one."""
+    newest: dict[bytes, bytes] = {}
+    async for batch in reader.records(topic, *bounds):
+        stats.reference_records += len(batch)
+        for _, key, value in batch:
+            if key is not None and value is not None:
+                newest[key] = value
+            elif key is not None:
+                newest.pop(key, None)
+    return list(newest.items())
 
 
 async def _read_history(
-    reader: PartitionReader, marker: Marker, stats: RestoreStats
+    reader: PartitionReader, bounds: Bounds, marker: Marker, stats: RestoreStats
 ) -> list[bytes]:
-    start, end = (
-        await reader.start_of(topics.DEMAND_WINDOWS),
-        await reader.end_of(topics.DEMAND_WINDOWS),
-    )
-    stats.history_missing = max(0, start - marker.history_offset)
-    begin = max(start, marker.history_offset)
+    """Closed buckets from `marker.history_offset` on, as far as `demand-windows` still has them."""
+    stats.history_missing = max(0, bounds.start - marker.history_offset)
+    begin = max(bounds.start, marker.history_offset)
     return [
         value
-        async for batch in reader.records(topics.DEMAND_WINDOWS, begin, end)
+        async for batch in reader.records(topics.DEMAND_WINDOWS, begin, bounds.end)
         for _, _, value in batch
         if value is not None
     ]
