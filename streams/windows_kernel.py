@@ -122,58 +122,68 @@ def apply_events(
     only its time is taken note of. `clock` is (greatest event time, timestamp of the last event);
     `counts` is by verdict. Returns -1 - index when a cell holds another bucket than it may.
     """
-    kind = np.uint64(limits.kind)
-    mask = np.uint64(rows.cells.shape[1] - 1)
+    # taken apart once, since each look into a tuple of arrays counts references
+    offset, timestamp_ms, event_time_ms, price_cents, quantity = events[:5]
+    hash_low, hash_high, ok, row_of, verdicts = events[5:]
+    cells, heads, dirty, active, active_count, active_bucket = rows
+    kind_of, bucket_ms, lateness_ms, late_below_ms, window_end_ms = limits
+    kind = np.uint64(kind_of)
+    mask = np.uint64(cells.shape[1] - 1)
     greatest_ms = clock[0]
     bucket, bucket_begin_ms, bucket_end_ms = np.int64(0), np.int64(0), np.int64(0)
     for i in range(np.uint64(begin), np.uint64(stop)):
-        if not events.ok[i] or events.row[i] < 0:
-            events.verdict[i] = REFUSED
+        if not ok[i] or row_of[i] < 0:
+            verdicts[i] = REFUSED
             counts[REFUSED] += 1
             continue
-        row = np.uint64(events.row[i])
-        time_ms = events.event_time_ms[i]
-        moved_ms = max(greatest_ms, min(time_ms, events.timestamp_ms[i]))
-        low, high = events.event_hash_low[i], events.event_hash_high[i]
+        row = np.uint64(row_of[i])
+        time_ms = event_time_ms[i]
+        moved_ms = max(greatest_ms, min(time_ms, timestamp_ms[i]))
+        low, high = hash_low[i], hash_high[i]
         if (low | high) == np.uint64(0):
             high = np.uint64(1)
         slot = find_fingerprint(current, low, high)
         known = (current[slot, 0] | current[slot, 1]) != np.uint64(0)
         if known or _holds(previous, low, high):
             verdict = DUPLICATE
-        elif events.offset[i] <= rows.heads[row, kind]:
+        elif offset[i] <= heads[row, kind]:
             verdict = STAMPED
-        elif time_ms < max(greatest_ms - limits.allowed_lateness_ms, limits.late_below_ms):
+        elif time_ms < max(greatest_ms - lateness_ms, late_below_ms):
             verdict = LATE
-        elif time_ms >= limits.window_end_ms:
+        elif time_ms >= window_end_ms:
             clock[0] = moved_ms
-            clock[1] = events.timestamp_ms[i]
+            clock[1] = timestamp_ms[i]
             return np.int64(i)
         else:
             if not bucket_begin_ms <= time_ms < bucket_end_ms:
-                bucket = time_ms // limits.bucket_ms
-                bucket_begin_ms = bucket * limits.bucket_ms
-                bucket_end_ms = bucket_begin_ms + limits.bucket_ms
-            if bucket <= rows.heads[row, LAST_BUCKET]:
+                bucket = time_ms // bucket_ms
+                bucket_begin_ms = bucket * bucket_ms
+                bucket_end_ms = bucket_begin_ms + bucket_ms
+            if bucket <= heads[row, LAST_BUCKET]:
                 verdict = LATE
             else:
                 verdict = APPLIED
                 cell = np.uint64(bucket) & mask
-                if rows.cells[row, cell, BUCKET] != bucket and not _open(rows, row, cell, bucket):
-                    return -1 - np.int64(i)
-                _count(rows, row, cell, kind, events.price_cents[i], events.quantity[i])
-                rows.heads[row, kind] = events.offset[i]
-                rows.dirty[row] = True
+                if cells[row, cell, BUCKET] != bucket:
+                    if cells[row, cell, BUCKET] != 0:
+                        return -1 - np.int64(i)
+                    cells[row, cell, BUCKET] = bucket
+                    active[cell, np.uint64(active_count[cell])] = np.int32(row)
+                    active_count[cell] += 1
+                    active_bucket[cell] = bucket
+                _count(cells, row, cell, kind, price_cents[i], quantity[i])
+                heads[row, kind] = offset[i]
+                dirty[row] = True
         if not known:
             current[slot, 0] = low
             current[slot, 1] = high
             entered[0] += 1
         greatest_ms = moved_ms
-        events.verdict[i] = verdict
+        verdicts[i] = verdict
         counts[verdict] += 1
     clock[0] = greatest_ms
     if stop > begin:
-        clock[1] = events.timestamp_ms[stop - 1]
+        clock[1] = timestamp_ms[stop - 1]
     return np.int64(stop)
 
 
@@ -184,37 +194,21 @@ def _holds(table: Fingerprints, low: np.uint64, high: np.uint64) -> bool:
 
 
 @njit
-def _open(rows: RowArrays, row: np.uint64, cell: np.uint64, bucket: np.int64) -> bool:
-    """The row's first event in this bucket; False when another bucket has the cell."""
-    if rows.cells[row, cell, BUCKET] != 0:
-        return False
-    rows.cells[row, cell, BUCKET] = bucket
-    rows.active[cell, np.uint64(rows.active_count[cell])] = np.int32(row)
-    rows.active_count[cell] += 1
-    rows.active_bucket[cell] = bucket
-    return True
-
-
-@njit
 def _count(
-    rows: RowArrays,
+    cells: Int64s,
     row: np.uint64,
     cell: np.uint64,
     kind: np.uint64,
     price_cents: np.int64,
     quantity: np.int64,
 ) -> None:
-    rows.cells[row, cell, np.uint64(CLICKS) + kind] += 1
-    rows.cells[row, cell, PRICE_SUM] += price_cents
+    """One more event in an open cell."""
+    cells[row, cell, np.uint64(CLICKS) + kind] += 1
+    cells[row, cell, PRICE_SUM] += price_cents
     if kind == np.uint64(2):
-        rows.cells[row, cell, UNITS] += quantity
-        revenue = (
-            price_cents * quantity
-        )  # at most 10^14; a sum that would overflow stays at its top
-        if rows.cells[row, cell, REVENUE] > SUM_MAX - revenue:
-            rows.cells[row, cell, REVENUE] = SUM_MAX
-        else:
-            rows.cells[row, cell, REVENUE] += revenue
+        cells[row, cell, UNITS] += quantity
+        room = SUM_MAX - cells[row, cell, REVENUE]  # a sum that would overflow stays at its top
+        cells[row, cell, REVENUE] += min(price_cents * quantity, room)
 
 
 @njit

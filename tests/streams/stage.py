@@ -6,12 +6,12 @@ No codec and no broker: events become columns here, their hashes by rules of the
 from collections.abc import Sequence
 
 import numpy as np
-from oracle import Event
 
 from streams.codec.columns import Columns
 from streams.codec.siphash import hash64
 from streams.sku_table import SkuTable
 from streams.windows import Verdict, Windows, WindowsConfig
+from tests.streams.oracle import Event
 
 KEY = (7, 11)
 T0 = 1_700_000_000_000
@@ -95,7 +95,9 @@ class Stage:
         """Read all that the logs hold, and close all that is over."""
         progress = True
         while progress:
-            progress = any([self.step(kind, 50) for kind in range(3)])
+            progress = False
+            for kind in range(3):
+                progress |= self.step(kind, 50)
             while self.close():
                 progress = True
 

@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 import pytest
-from oracle import Event, verdicts, windows
-from stage import T0, Stage
 
 from streams.watermark import Cut
 from streams.windows import Verdict, WindowsConfig
+from tests.streams.oracle import Event, verdicts, windows
+from tests.streams.stage import T0, Stage
 
 MONTH_MS = 30 * 86_400_000
 NAMES = {
@@ -35,15 +35,13 @@ def logs_of(rng: random.Random, config: WindowsConfig) -> list[list[Event]]:
     logs: list[list[Event]] = [[], [], []]
     offsets = [rng.randrange(5), 0, 0]
     time_ms = T0
-    ids = 0
-    for _ in range(rng.choice([5, 40, 150])):
+    for number in range(rng.choice([5, 40, 150])):
         time_ms += rng.choice([0, 10, 300, 2_000, 15_000])
         if rng.random() < 0.02:
             time_ms += MONTH_MS
         kind = rng.randrange(3)
         offsets[kind] += rng.choice([1, 1, 1, 2, 7])  # gaps: control records, compaction
         repeated = rng.choice(logs[kind][-25:]) if logs[kind] and rng.random() < 0.15 else None
-        ids += 1
         event_time_ms = time_ms - rng.choice([0, 0, 0, 100, 4_000, 30_000])
         if rng.random() < 0.1:  # a fast client clock
             event_time_ms = time_ms + rng.randrange(config.future_tolerance_ms + 1)
@@ -51,7 +49,7 @@ def logs_of(rng: random.Random, config: WindowsConfig) -> list[list[Event]]:
             Event(
                 offset=offsets[kind],
                 timestamp_ms=time_ms,
-                event_id=repeated.event_id if repeated else ids,
+                event_id=repeated.event_id if repeated else number,
                 sku=rng.choice(["a", "b", "c", "dddddddddddddd", "é"]),
                 event_time_ms=event_time_ms,
                 price_cents=rng.randrange(1_000),
