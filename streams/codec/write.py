@@ -42,8 +42,12 @@ class RecordBatch:
     def size_bytes(self) -> int:
         return HEADER_BYTES + len(self.body)
 
-    def builder(self, timestamp_ms: int, *, transactional: bool = False) -> "BatchBuilder":
-        """For `AIOKafkaProducer.send_batch`, once; `transactional` as the producer is."""
+    def builder(self, timestamp_ms: int, *, transactional: bool) -> "BatchBuilder":
+        """For `AIOKafkaProducer.send_batch`, once.
+
+        `transactional` as the producer is: brokers take a batch that is not marked so from a
+        transactional producer too, and it then is in no transaction.
+        """
         return BatchBuilder(self, timestamp_ms, transactional)
 
     def whole(self, base_offset: int, timestamp_ms: int) -> bytes:
