@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.decisions import lost_sales, price, restock
-from streams.decisions.guardrails import Guardrails
 from streams.decisions.price_memory import CLICK_SHARE, PriceMemory
+from streams.simulation.noise import poisson_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 REVIEW_MS = 300_000
+REVIEWS = 24  # in a sale of two hours
 
 
 def negative_binomial_mass(mean: float, dispersion: float, tail: float = 1e-10) -> Floats:
@@ -46,7 +47,7 @@ def restock_share(
 ) -> tuple[float, float]:
     """(from an empty shelf, from one that covers the lead time): profit of the policy as a share of
     the optimum, over a sale of `periods` reviews with demand `mean` each.
-    """  # fmt: skip
+    """
     policy = restock.RestockPolicy(
         review_period_ms=REVIEW_MS, cooldown_ms=0, order_cost_cents=0, holding_share=0.01
     )
@@ -85,7 +86,7 @@ def _restocks(
     cost_cents: int,
     policy: restock.RestockPolicy,
 ) -> Ints:
-    """Orders at every position with `left` periods to go."""  # fmt: skip
+    """Orders at every position with `left` periods to go."""
     n = len(position)
     cover, until = min(lead + 1, left), min(lead, left)
 
@@ -162,65 +163,75 @@ def learning_share(
     seed: int,
     stock: int,
     demand_at_list: float,
+    off: float = 0.0,
+    knows: str = "learned",
     skus: int = 400,
-    reviews: int = 24,
-    learn: bool = True,
-    known: bool = False,
 ) -> tuple[float, float]:
-    """(policy, list price kept): mean revenue as a share of J* with the true sensitivity.
+    """(policy, list price kept): revenue as a share of J* with the true sensitivity.
 
-    Every SKU draws its sensitivity from the prior of its category; the policy starts from the mean
-    of all and learns (`learn`), or is told (`known`). Guardrails are on.
-    """  # fmt: skip
+    Every SKU draws its sensitivity around that of its category, and those are drawn around the
+    prior's mean plus `off`. What the policy `knows` of it is "learned", the "prior" or the "truth".
+    Guardrails are on. The shoppers of a seed are the same whatever the policy.
+    """
     random = np.random.default_rng(seed)
     memory = PriceMemory(skus)
     rows, category = np.arange(skus), np.arange(skus) % 8
-    own = memory.prior.price_sensitivity + 0.4 * random.standard_normal(8)[category]
-    true = np.clip(own + 0.3 * random.standard_normal(skus), 0.8, 3.5)
+    own = memory.prior.price_sensitivity + off + 0.4 * random.standard_normal(8)[category]
+    true = np.clip(own + 0.3 * random.standard_normal(skus), 0.8, 4.5)
+    luck = random.random((2, REVIEWS, skus))
     list_cents = np.full(skus, 10_000)
-    cents, left, kept = list_cents.copy(), np.full(skus, stock), np.full(skus, stock)
-    earned, idle = np.zeros(skus), np.zeros(skus)
-    policy = price.PricePolicy(limits=Guardrails())
-    for review in range(reviews):
+    cents, left, kept = list_cents, np.full(skus, stock), np.full(skus, stock)
+    earned = idle = 0.0
+    mean = demand_at_list / REVIEWS
+    for review in range(REVIEWS):
         now_ms = 10**12 + review * REVIEW_MS
-        sensitivity = true if known else memory.posterior(rows, category).price
-        factor = np.exp(-true * (cents / 10_000 - 1.0))
-        decisions = price.decide(
-            price.PriceInputs(
-                stock=left, end_mean=demand_at_list * (reviews - review) / reviews * factor,
-                lead_mean=demand_at_list * factor, restockable=np.zeros(skus, np.bool_),
-                price_cents=cents, list_price_cents=list_cents,
-                unit_cost_cents=np.zeros(skus, np.int64), price_floor_cents=list_cents // 2,
-                price_ceiling_cents=list_cents * 5 // 2,
-                competitor_price_cents=np.zeros(skus, np.int64), price_sensitivity=sensitivity,
-                competitor_sensitivity=np.zeros(skus), opening=np.full(skus, review == 0),
-                changes_last_hour=memory.changes_last_hour(rows, now_ms),
-                since_change_ms=memory.since_change_ms(rows, now_ms),
-            ),
-            policy,
-        )  # fmt: skip
+        known = true if knows == "truth" else memory.posterior(rows, category).price
+        ahead = mean * (REVIEWS - review) * _response(true, cents)
+        inputs = _guarded_inputs(memory, known, left, ahead, cents, now_ms, review == 0)
+        decisions = price.decide(inputs, price.PricePolicy())
         moved = np.flatnonzero(decisions.changed)
         memory.record_change(moved, decisions.price_cents[moved], now_ms)
         cents = decisions.price_cents
-        mean = demand_at_list / reviews
-        factor = np.exp(-true * (cents / 10_000 - 1.0))
-        clicks = random.poisson(8 * mean * factor**CLICK_SHARE).astype(np.float64)
-        demand = random.poisson(mean * factor)
+        response = _response(true, cents)
+        clicks = poisson_quantile(luck[0, review], 8 * mean * response**CLICK_SHARE)
+        demand = poisson_quantile(luck[1, review], mean * response)
         sold = np.minimum(demand, left)
-        full = np.flatnonzero(sold == demand)
-        if learn:
+        if knows == "learned":
+            full = np.flatnonzero(sold == demand)
             memory.update(
-                full, sold[full], clicks[full], cents[full], list_cents[full], 0 * cents[full]
+                full, sold[full], clicks[full].astype(np.float64), cents[full], list_cents[full], 0 * full
             )
-        earned += sold * cents
+        earned += float((sold * cents).sum())
         left = left - sold
-        still = np.minimum(random.poisson(mean, skus), kept)
-        idle += still * 10_000
+        still = np.minimum(poisson_quantile(luck[1, review], np.full(skus, mean)), kept)
+        idle += float(still.sum()) * 10_000
         kept = kept - still
-    bound = np.array([
-        revenue_bound(stock, demand_at_list * math.exp(b), b / 10_000) for b in true
-    ])  # fmt: skip
-    return float(earned.sum() / bound.sum()), float(idle.sum() / bound.sum())
+    bound = sum(revenue_bound(stock, demand_at_list * math.exp(b), b / 10_000) for b in true)
+    return earned / bound, idle / bound
+
+
+def _response(sensitivity: Floats, cents: Ints) -> Floats:
+    """Demand over demand at the list price of 100.00."""
+    response: Floats = np.exp(-sensitivity * (cents / 10_000 - 1.0))
+    return response
+
+
+def _guarded_inputs(
+    memory: PriceMemory, known: Floats, left: Ints, ahead: Floats, cents: Ints, now_ms: int,
+    opening: bool,
+) -> price.PriceInputs:  # fmt: skip
+    """No cost, no restock, no competitor, prices from 50.00 to 250.00."""
+    n = len(left)
+    rows, zero = np.arange(n), np.zeros(n, np.int64)
+    return price.PriceInputs(
+        stock=left, end_mean=ahead, lead_mean=ahead, restockable=np.zeros(n, np.bool_),
+        price_cents=cents, list_price_cents=zero + 10_000, unit_cost_cents=zero,
+        price_floor_cents=zero + 5_000, price_ceiling_cents=zero + 25_000,
+        competitor_price_cents=zero, price_sensitivity=known,
+        competitor_sensitivity=np.zeros(n), opening=np.full(n, opening),
+        changes_last_hour=memory.changes_last_hour(rows, now_ms),
+        since_change_ms=memory.since_change_ms(rows, now_ms),
+    )  # fmt: skip
 
 
 def timed(decide: Callable[[], object], times: int = 5) -> float:
@@ -269,22 +280,23 @@ def report(seed: int) -> Iterator[str]:
         (5.0, math.inf, 3), (5.0, 2.0, 1), (5.0, 2.0, 2), (5.0, 0.7, 2), (20.0, 5.0, 1),
     ):  # fmt: skip
         empty, stocked = restock_share(mean, dispersion, lead)
-        yield f"  mean {mean:4.0f}  dispersion {dispersion:4.1f}  lead {lead}   {empty:10.4f} {stocked:9.4f}"
+        what = f"mean {mean:4.0f}  dispersion {dispersion:4.1f}  lead {lead}"
+        yield f"  {what}   {empty:10.4f} {stocked:9.4f}"
     yield "price: share of J*                       re-solved     one fixed price"
     for stock, demand in ((1, 5.0), (5, 20.0), (20, 30.0), (20, 100.0), (50, 200.0), (200, 800.0)):
-        yield (
-            f"  stock {stock:4d}  demand at price 0 {demand:4.0f}   {price_share(stock, demand):10.4f}"
-            f" {price_share(stock, demand, fixed=True):14.4f}"
-        )
-    yield "price, sensitivity unknown: share of J*   learned    prior only   told      list price"
-    for stock, demand in ((100, 100.0), (100, 200.0), (1_000, 1_000.0)):
-        learned, kept = learning_share(seed, stock, demand)
-        prior, _ = learning_share(seed, stock, demand, learn=False)
-        told, _ = learning_share(seed, stock, demand, known=True)
-        yield (
-            f"  stock {stock:5d}  demand at list {demand:5.0f}   {learned:10.4f} {prior:10.4f}"
-            f" {told:10.4f} {kept:10.4f}"
-        )
+        solved, fixed = price_share(stock, demand), price_share(stock, demand, fixed=True)
+        yield f"  stock {stock:4d}  demand at price 0 {demand:4.0f}   {solved:10.4f} {fixed:14.4f}"
+    yield "price, sensitivity unknown: share of J*         learned  prior only  told  list price"
+    for stock, demand, off in (
+        (100, 200.0, 0.0), (1_000, 1_000.0, 0.0), (1_000, 1_000.0, 1.2), (1_000, 1_000.0, -0.8),
+    ):  # fmt: skip
+        shares = [
+            learning_share(seed, stock, demand, off, knows)
+            for knows in ("learned", "prior", "truth")
+        ]
+        what = f"stock {stock:5d}  demand at list {demand:5.0f}  prior off by {off:4.1f}"
+        earned = "  ".join(f"{share:.4f}" for share, _ in shares)
+        yield f"  {what}   {earned}  {shares[0][1]:.4f}"
     for skus in (200, 10_000):
         restocking, pricing = speed(seed, skus)
         yield f"{skus} SKUs: restock {restocking:.1f} ms, price {pricing:.1f} ms"

@@ -45,7 +45,7 @@ def sweep(
 
     `here` [stock levels] is the expected cost of a period that begins with x on the shelf. `orders`
     [states] is filled with the best orders, or followed where `fixed`.
-    """  # fmt: skip
+    """
     levels = len(here)
     pipelines = (order_max + 1) ** (lead - 1)
     high = pipelines // (order_max + 1) if lead > 1 else 1
@@ -99,7 +99,7 @@ def average_cost(
     """(long-run cost a period, orders [states]): the optimum, or that of given `orders`.
 
     Relative value iteration; bounds `stock_max` and `order_max` must not bind at the optimum.
-    """  # fmt: skip
+    """
     here = period_cost(mass, holding, penalty, stock_max + 1)
     states = len(here) * (order_max + 1) ** (lead - 1)
     fixed = orders is not None
@@ -143,7 +143,7 @@ def sale_costs(
 
     The optimum, or the cost of given `orders`. What is left or on its way at the end is worth
     `worth_left` a unit; an order that would arrive after the last period is worth no more.
-    """  # fmt: skip
+    """
     left = positions(lead, len(here) - 1, order_max)
     values = -worth_left * left.astype(np.float64)
     plan: list[Ints] = []

@@ -173,7 +173,8 @@ def order(
     that comes before the last review whose order arrives in time, 0 where this is it. `margin`,
     `holding` and `loss` are cents per unit, `order_cost` cents per order: an order is made only
     where its units together earn that, and then for as long as pays (Harris's batch, 1913).
-    """  # fmt: skip
+    """
+    cover_mean = min(cover_mean, end_mean)
     lead_mean = min(lead_mean, cover_mean)
     inverse = 1.0 / cover_dispersion if cover_dispersion > 0.0 else 0.0
     over = 1.0 + cover_mean * inverse  # variance per unit of mean within L + R
@@ -214,7 +215,7 @@ def order(
     quantity = _root(worth, step, points, weights, position, reach)
     earned = 0.0
     for part in range(8):  # midpoint rule over the units of the order
-        at = (part + 0.5) / 8.0 * quantity
+        at = math.floor((part + 0.5) / 8.0 * quantity)
         earned += quantity / 8.0 * _mean_worth(worth, step, points, weights, position, at)
     if quantity <= 0 or earned < order_cost:
         return point - 1, 0

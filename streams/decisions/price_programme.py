@@ -135,7 +135,7 @@ def solve(
 
     All in cents. `mean` units are expected over the horizon at `price_now`; units left then are
     worth `full` each up to demand `useful`, else `rest`.
-    """  # fmt: skip
+    """
     levels = int(min(stock, NODES - 1.0)) + 1
     levels = max(levels, 2)
     per_unit = (levels - 1) / stock
@@ -185,7 +185,7 @@ def best_prices(
     """(wanted price in cents, gain as a share of the next period's revenue), both [n].
 
     `stock` -1 is unlimited. Prices lie in [floor, ceiling]; means are at `price_now`.
-    """  # fmt: skip
+    """
     wanted = np.empty(len(stock), np.int64)
     gain = np.zeros(len(stock))
     for row in range(len(stock)):
