@@ -38,7 +38,7 @@ def value(kind: int = ORDER, **changes: Any) -> bytes:
     return json.dumps(fields(kind, **changes), ensure_ascii=False).encode()
 
 
-def as_array(data: bytes) -> Bytes:
+def as_array(data: bytes | bytearray) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
@@ -53,11 +53,11 @@ def log(records: Iterable[Pair], base_offset: int = 0, timestamp_ms: int = NOW_M
 
 
 def foreign_log(
-    records: Iterable[tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]],
+    records: Iterable[tuple[int, bytes | None, bytes | None, Any]],
     base_offset: int = 0,
     codec: int = 0,
 ) -> bytes:
-    """One batch of (timestamp_ms, key, value, headers), as another client writes it."""
+    """One batch of (timestamp_ms, key, value, list of headers), as another client writes it."""
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 2**26)
     for index, (timestamp_ms, key, content, headers) in enumerate(records):
         builder.append(index, timestamp_ms, key, content, headers)

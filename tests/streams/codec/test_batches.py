@@ -61,8 +61,7 @@ class TestWhole:
         assert read_batches(log(PAIRS, 0), 1_000)[1] == 1_000
 
     def test_an_emptied_batch_of_a_compacted_topic_still_moves_the_offset(self) -> None:
-        raw = packed(0, b"", count=0)
-        raw = bytearray(raw)
+        raw = bytearray(packed(0, b"", count=0))
         pack_into(">i", raw, 23, 9)  # last offset delta: ten records were there once
         pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
         data, next_offset = read_batches(bytes(raw), 0)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from streams.codec.siphash import hash64, hash128
-from streams.codec.strict import NESTING_MAX, VALUE_BYTES_MAX, decode_event, decode_reference
+from streams.codec.strict import NESTING_MAX, VALUE_BYTES_MAX, decode_event
 from streams.errors import ContractError, Reason
-from streams.records import CatalogEntry, Click, CompetitorPrice, Order, StockLevel
+from streams.records import Click, Order
 from tests.streams.codec.logs import (
     CART,
     CLICK,
@@ -109,8 +109,8 @@ BAD = [
     Case("Latin-1", value(region="é").decode().encode("latin-1"), Reason.NOT_UTF8),
     Case("UTF-16", value().decode().encode("utf-16"), Reason.NOT_UTF8),
     Case("overlong UTF-8", value(region="AB").replace(b"AB", b"\xc0\xaf"), Reason.NOT_UTF8),
-    Case("surrogate in UTF-8", value(region="ABC").replace(b"ABC", b"\xed\xa0\x80"), Reason.NOT_UTF8),
-    Case("beyond Unicode", value(region="ABCD").replace(b"ABCD", b"\xf4\x90\x80\x80"), Reason.NOT_UTF8),
+    Case("surrogate in UTF-8", value().replace(b"u1", b"\xed\xa0\x80"), Reason.NOT_UTF8),
+    Case("beyond Unicode", value().replace(b"u1", b"\xf4\x90\x80\x80"), Reason.NOT_UTF8),
     Case("cut character", value(region="é")[:-2].replace(b"\xa9", b""), Reason.NOT_UTF8),
     Case("byte order mark", b"\xef\xbb\xbf" + value(), Reason.NOT_JSON),
     Case("empty", b"", Reason.NOT_JSON),
@@ -198,7 +198,7 @@ BAD = [
     Case("key in another case", value(), Reason.KEY_MISMATCH, b"sku-1"),
     Case("key not UTF-8", value(), Reason.KEY_MISMATCH, b"\xff"),
     Case("key in other Unicode form", value(sku="é"), Reason.KEY_MISMATCH, b"e\xcc\x81"),
-    Case("long key, differing at its end", value(sku="x" * 17 + "y"), Reason.KEY_MISMATCH, b"x" * 18),
+    Case("long key, its end wrong", value(sku="x" * 17 + "y"), Reason.KEY_MISMATCH, b"x" * 18),
     Case("wrong key and future", value(event_time_ms=NOW_MS + 10**6), Reason.KEY_MISMATCH, b"a"),
     changed(Reason.EVENT_TIME_FUTURE, event_time_ms=NOW_MS + TOLERANCE_MS + 1),
     changed(Reason.EVENT_TIME_FUTURE, event_time_ms=10**14 - 1),
@@ -248,64 +248,5 @@ class TestStrict:
     def test_says_which_field_and_what_is_allowed(self) -> None:
         with pytest.raises(ContractError, match=r"quantity is 0, allowed are 1 to 1000000"):
             decode_event(ORDER, b"SKU-1", value(quantity=0), NOW_MS, 0)
-        with pytest.raises(ContractError, match="event_time_ms is 1795292000, .* milliseconds"):
+        with pytest.raises(ContractError, match=r"event_time_ms is 1795292000, .* milliseconds"):
             decode_event(ORDER, b"SKU-1", value(event_time_ms=NOW_MS // 1000), NOW_MS, 0)
-
-
-CATALOG_FIELDS = {
-    "sku": "A",
-    "title": "T",
-    "category": "C",
-    "list_price_cents": 4,
-    "unit_cost_cents": 1,
-    "price_floor_cents": 2,
-    "price_ceiling_cents": 5,
-    "lead_time_ms": 0,
-    "sale_start_ms": NOW_MS,
-    "sale_end_ms": NOW_MS + 1,
-}
-STOCK_FIELDS = {"sku": "A", "on_hand": 3, "on_order": 0, "as_of_ms": NOW_MS}
-
-
-class TestReference:
-    @pytest.mark.parametrize(
-        ("topic", "record", "entry"),
-        [
-            ("catalog", CATALOG_FIELDS, CatalogEntry(**CATALOG_FIELDS)),
-            ("stock-levels", STOCK_FIELDS, StockLevel(**STOCK_FIELDS)),
-            (
-                "competitor-prices",
-                {"sku": "A", "competitor": "b", "price_cents": 10_000, "as_of_ms": NOW_MS},
-                CompetitorPrice("A", "b", 10_000, NOW_MS),
-            ),
-        ],
-    )
-    def test_records_become_their_structs(self, topic: str, record: Any, entry: object) -> None:
-        assert decode_reference(topic, b"A", json.dumps(record | {"more": 1}).encode()) == entry
-
-    def test_a_tombstone_is_none(self) -> None:
-        assert decode_reference("catalog", b"A", None) is None
-
-    @pytest.mark.parametrize(
-        ("key", "changes", "reason"),
-        [
-            (None, None, Reason.KEY_MISSING),
-            (b"B", {}, Reason.KEY_MISMATCH),
-            (b"A", {"on_hand": -1}, Reason.OUT_OF_RANGE),
-            (b"A", {"on_hand": 10**30}, Reason.OUT_OF_RANGE),
-            (b"A", {"on_hand": 1.5}, Reason.WRONG_TYPE),
-            (b"A", {"as_of_ms": NOW_MS // 1000}, Reason.OUT_OF_RANGE),
-            (b"A", {"on_order": ...}, Reason.MISSING_FIELD),
-            (b"", {"sku": ""}, Reason.OUT_OF_RANGE),
-        ],
-    )
-    def test_what_breaks_the_contract_is_refused(
-        self, key: bytes | None, changes: Any, reason: Reason
-    ) -> None:
-        record = None
-        if changes is not None:
-            kept = {k: v for k, v in (STOCK_FIELDS | changes).items() if v is not ...}
-            record = json.dumps(kept).encode()
-        with pytest.raises(ContractError) as refusal:
-            decode_reference("stock-levels", key, record)
-        assert refusal.value.reason == reason

@@ -51,7 +51,7 @@ SPACE = st.sampled_from(["", "", "", " ", "\n\t", "\r ", "\f"])
 @st.composite
 def escaped_text(draw: st.DrawFn) -> str:
     """A JSON string of the text drawn, some of its characters escaped, now and then wrongly."""
-    out = []
+    out: list[str] = []
     for character in draw(TEXTS):
         how = draw(st.integers(0, 5)) if len(out) < 12 else 0
         if how == 5 or character in '"\\':

@@ -1,5 +1,6 @@
 """Record batches written: readable by another client, and alike from the kernel and from Python."""
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ class TestRecords:
     def test_no_batch_is_above_the_limit_unless_one_record_is(self, bytes_max: int) -> None:
         records: list[Any] = [(b"k%d" % at, b"v" * (at * 37 % 900), []) for at in range(200)]
         batches = encode_records(records, bytes_max)
-        for batch, following in zip(batches, batches[1:], strict=False):
+        for batch, following in pairwise(batches):
             assert batch.size_bytes <= bytes_max or batch.count == 1
             assert batch.size_bytes == len(batch.whole(0, 0))
             assert batch.size_bytes + len(following.body) // following.count > bytes_max - 900
@@ -132,9 +133,7 @@ class TestWindows:
         with pytest.MonkeyPatch.context() as patch:
             compiled, plain = both(
                 patch,
-                lambda: encode_windows(
-                    NOW_MS, BUCKET_MS, names, rows, *columns, bytes_max=bytes_max
-                ),
+                lambda: encode_windows(NOW_MS, BUCKET_MS, names, rows, *columns, *[bytes_max]),
             )
         assert compiled == plain
 
