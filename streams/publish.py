@@ -84,13 +84,16 @@ class Publisher:
         if topic not in self._placements:
             name = self._settings.topic(topic)
             assert self._producer is not None
-            try:
+            try:  # all topics' metadata: asking for one that is missing waits and warns
                 async with asyncio.timeout(METADATA_TIMEOUT_S):
-                    partitions = await self._producer.partitions_for(name)
-            except (TimeoutError, KafkaError):
+                    cluster = await self._producer.client.fetch_all_metadata()
+            except (TimeoutError, KafkaError) as error:
+                raise BrokerError(f"{name}: metadata cannot be read: {error}") from None
+            partitions = cluster.partitions_for_topic(name)
+            if not partitions:
                 raise ConfigurationError(
                     f"topic {name!r} is not there: run `flashcast topics create` first"
-                ) from None
+                )
             self._placements[topic] = Placement(self._settings.partitioner, len(partitions))
         return self._placements[topic]
 

@@ -243,7 +243,7 @@ class _Job:
     def _progress(self) -> Progress:
         return Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            console=self._console, transient=True,
+            console=self._console, transient=True, disable=not self._console.is_terminal,
         )  # fmt: skip
 
     def report(self, seconds: float) -> ReconcileReport:

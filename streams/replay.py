@@ -120,6 +120,7 @@ async def _publish(
     progress = Progress(
         TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[at]}"),
         TimeRemainingColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
     )  # fmt: skip
     async with Publisher(settings) as publisher:
         for topic in EVENT_TOPICS:

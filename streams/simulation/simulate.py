@@ -58,7 +58,12 @@ def run_simulate(
     shop = Shop(config, seed, settings.services[0] if settings.services else SHOP)
     dirt = Dirt(rates, seed, settings) if rates is not None and rates.any else None
     progress = Progress(
-        TextColumn("sale"), BarColumn(), TaskProgressColumn(), console=console, transient=True
+        TextColumn("sale"),
+        BarColumn(),
+        TaskProgressColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
     if file is not None:
         records = write_file(shop, file, progress)
