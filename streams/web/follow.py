@@ -14,6 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.errors import BrokerError
 from streams.fetching import client_options, isolation_level
 from streams.settings import Settings
 
@@ -50,8 +51,9 @@ class Link:
 class Follower:
     """Follows `names` (logical) from `since_ms` on (record timestamps; None: from now on).
 
-    `run` gives every record to `take`, in order within a partition, until cancelled or until
-    `stop_at_end` and everything that was there has been read.
+    `run` gives every record to `take`, in order within a partition, until cancelled. With
+    `stop_at_end` it ends when everything that was there has been read, and raises BrokerError
+    instead of waiting for a broker.
     """
 
     settings: Settings
@@ -62,6 +64,7 @@ class Follower:
     link: Link = field(default_factory=Link)
     _positions: dict[TopicPartition, int] = field(default_factory=dict)
     _logical: dict[str, str] = field(default_factory=dict)
+    _ends: dict[TopicPartition, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         self._logical = {self.settings.topic(name): name for name in self.names}
@@ -71,6 +74,8 @@ class Follower:
                 return
             except (KafkaError, OSError, TimeoutError) as error:
                 self.link.become("unreachable", self._reason(error))  # not even begun
+                if self.stop_at_end:
+                    raise BrokerError(self.link.detail) from None
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:
@@ -94,7 +99,7 @@ class Follower:
                     await asyncio.sleep(RETRY_S)
                     continue
                 await self._take(consumer)
-                if self.stop_at_end and self.link.behind == 0:
+                if self.stop_at_end and await self._ended(consumer):
                     return
         except (KafkaError, OSError, TimeoutError) as error:
             self.link.become("unreachable", self._reason(error))  # said before the long goodbye
@@ -152,6 +157,11 @@ class Follower:
             self._positions[partition] = max(position, self._positions[partition])
             self.link.behind += max(0, (consumer.highwater(partition) or position) - position)
         await asyncio.sleep(0)
+
+    async def _ended(self, consumer: AIOKafkaConsumer) -> bool:
+        if not self._ends:
+            self._ends = await consumer.end_offsets(list(consumer.assignment()))
+        return all(self._positions[one] >= end for one, end in self._ends.items())
 
     def _reason(self, error: BaseException) -> str:
         said = str(error) or type(error).__name__

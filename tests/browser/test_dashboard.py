@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from conftest import Served
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 from sale_records import EVIL_SKU, Published, refused, sale
+from served_dashboard import Served
 
 from streams import topics
 from streams.embedded import EmbeddedBroker

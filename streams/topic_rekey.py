@@ -1,0 +1,268 @@
+"""`flashcast topics rekey`: copies the input topics under another prefix, every record keyed by its
+SKU and where that key belongs.
+
+For topics whose producers used another partitioner or no key, or whose partition counts differ. The
+copy keeps order (source partitions are merged by record timestamp, or a SKU's events would come out
+late), timestamps, headers and values; the counts must agree in the end.
+"""
+
+import asyncio
+import json
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams import topic_admin
+from streams.errors import BrokerError, ConfigurationError
+from streams.fetching import client_options, isolation_level
+from streams.partitioner import partition_of
+from streams.settings import Settings
+from streams.topics import EVENT_TOPICS, REFERENCE_TOPICS
+
+INPUTS: Final = (*EVENT_TOPICS, *REFERENCE_TOPICS)
+BATCH_BYTES_MAX: Final = 500_000
+UNACKNOWLEDGED_MAX: Final = 64  # batches
+RECORDS_MAX: Final = 5_000
+STALL_S: Final = 30.0
+
+
+@dataclass(slots=True)
+class Copied:
+    """What became of one topic's records."""
+
+    read: int = 0
+    written: int = 0  # as the target's offsets say
+    moved: int = 0  # to a partition of another number
+    rekeyed: int = 0  # given a key that is the SKU
+    without_sku: int = 0  # no SKU can be read in the value: key and all as it was
+
+
+class Sku(msgspec.Struct):
+    """The one field that a key is made from."""
+
+    sku: str
+
+
+def run_rekey(
+    settings: Settings, source_prefix: str, target_prefix: str, json_output: bool = False
+) -> int:
+    """Copy the six input topics. Exit code 1 when a count does not agree.
+
+    Raises ConfigurationError when the target holds records already, BrokerError.
+    """
+    if source_prefix == target_prefix:
+        raise ConfigurationError(f"the copy needs a prefix of its own, not {target_prefix!r} again")
+    if settings.partitioner == "none":
+        raise ConfigurationError(
+            "FLASHCAST_PARTITIONER = 'none' names no place for a key: choose murmur2 or crc32"
+        )
+    source = settings.model_copy(update={"topic_prefix": source_prefix})
+    target = settings.model_copy(update={"topic_prefix": target_prefix})
+    topic_admin.create(target)
+    copied = asyncio.run(_rekeyed(source, target, shown=not json_output))
+    exact = all(one.read == one.written for one in copied.values())
+    if json_output:
+        body = {"exact": exact, "topics": {name: asdict(one) for name, one in copied.items()}}
+        print(json.dumps(body))
+    else:
+        for name, one in copied.items():
+            print(
+                f"{target.topic(name)}: {one.read} read, {one.written} written, {one.moved} moved, "
+                f"{one.rekeyed} given their SKU as key, {one.without_sku} without a SKU"
+            )
+        print(
+            f"Exact. Set FLASHCAST_TOPIC_PREFIX={target_prefix} for workers and producers."
+            if exact
+            else "NOT exact: do not use the copy; is something else writing to it?"
+        )
+    return int(not exact)
+
+
+async def _rekeyed(source: Settings, target: Settings, shown: bool) -> dict[str, Copied]:
+    async with AsyncExitStack() as stack:
+        try:
+            consumer = AIOKafkaConsumer(
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level=isolation_level(source),
+                **client_options(source),
+            )
+            stack.push_async_callback(consumer.stop)
+            await consumer.start()
+            producer = AIOKafkaProducer(
+                enable_idempotence=True,
+                acks="all",
+                max_batch_size=BATCH_BYTES_MAX,
+                max_request_size=16 * 2**20,
+                **client_options(target),
+            )
+            stack.push_async_callback(producer.stop)
+            await producer.start()
+            copies = [Copy(source, target, name, consumer, producer) for name in INPUTS]
+            for copy in copies:
+                await copy.prepare()
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            with Progress(
+                *columns, console=Console(file=sys.stderr), disable=not shown
+            ) as progress:
+                for copy in copies:
+                    task = progress.add_task(copy.name, total=copy.expected)
+                    async for _ in copy.run():
+                        progress.update(task, completed=copy.copied.read)
+                    progress.update(task, total=copy.copied.read, completed=copy.copied.read)
+            return {copy.name: copy.copied for copy in copies}
+        except (KafkaError, OSError) as error:
+            raise BrokerError(f"Kafka at {source.bootstrap_servers}: {error!r}") from None
+
+
+class Copy:
+    """One topic: from the offsets it has at the start to those it has at the end."""
+
+    def __init__(
+        self,
+        source: Settings,
+        target: Settings,
+        name: str,
+        consumer: AIOKafkaConsumer,
+        producer: AIOKafkaProducer,
+    ) -> None:
+        self.name = name
+        self.copied = Copied()
+        self.expected = 0
+        self._from, self._to = source.topic(name), target.topic(name)
+        self._partitioner = target.partitioner
+        self._consumer, self._producer = consumer, producer
+        self._bounds: dict[TopicPartition, tuple[int, int]] = {}
+        self._targets: list[TopicPartition] = []
+        self._batches: dict[int, Any] = {}
+        self._unacknowledged: deque[asyncio.Future[Any]] = deque()
+        self._places: dict[bytes, int] = {}
+
+    async def prepare(self) -> None:
+        """Find both topics; refuse a target that is in use."""
+        cluster = await self._consumer._client.fetch_all_metadata()
+        found = {name: cluster.partitions_for_topic(name) for name in (self._from, self._to)}
+        if not found[self._from]:
+            raise ConfigurationError(f"topic {self._from!r} is not there: is the prefix right?")
+        sources = [TopicPartition(self._from, number) for number in sorted(found[self._from])]
+        self._targets = [TopicPartition(self._to, number) for number in sorted(found[self._to])]
+        begins = await self._consumer.beginning_offsets(sources)
+        ends = await self._consumer.end_offsets(sources)
+        self._bounds = {one: (begins[one], ends[one]) for one in sources}
+        self.expected = sum(end - begin for begin, end in self._bounds.values())
+        there = await self._records_there()
+        if there:
+            raise ConfigurationError(
+                f"topic {self._to!r} holds {there} records already: copy into a prefix without any"
+            )
+
+    async def _records_there(self) -> int:
+        begins = await self._consumer.beginning_offsets(self._targets)
+        ends = await self._consumer.end_offsets(self._targets)
+        return sum(ends[one] - begins[one] for one in self._targets)
+
+    async def run(self) -> AsyncIterator[None]:
+        """Copy everything; yields now and then, for whoever shows progress."""
+        async for source, record in merged(self._consumer, self._bounds):
+            await self._copy(source.partition, record)
+            self.copied.read += 1
+            if self.copied.read % 10_000 == 0:
+                yield
+        for partition in list(self._batches):
+            await self._send(partition)
+        while self._unacknowledged:
+            await self._unacknowledged.popleft()
+        self.copied.written = await self._records_there()
+
+    async def _copy(self, partition: int, record: ConsumerRecord) -> None:
+        key = sku_of(record.value)
+        if key is None:
+            self.copied.without_sku += record.value is not None
+            key = record.key
+        elif key != record.key:
+            self.copied.rekeyed += 1
+        to = partition % len(self._targets) if key is None else self._place(key)
+        self.copied.moved += to != partition
+        fields = {
+            "timestamp": record.timestamp,
+            "key": key,
+            "value": record.value,
+            "headers": list(record.headers),
+        }
+        batch = self._batches.get(to)
+        if batch is not None and batch.append(**fields) is not None:
+            return
+        if batch is not None:
+            await self._send(to)
+        self._batches[to] = batch = self._producer.create_batch()
+        batch.append(**fields)  # the first record of a batch always fits
+
+    def _place(self, key: bytes) -> int:
+        place = self._places.get(key)
+        if place is None:
+            place = partition_of(key, len(self._targets), self._partitioner)
+            self._places[key] = place
+        return place
+
+    async def _send(self, partition: int) -> None:
+        batch = self._batches.pop(partition)
+        batch.close()
+        future = await self._producer.send_batch(batch, self._to, partition=partition)
+        self._unacknowledged.append(future)
+        while len(self._unacknowledged) > UNACKNOWLEDGED_MAX:
+            await self._unacknowledged.popleft()
+
+
+def sku_of(value: bytes | None) -> bytes | None:
+    """The key that this value asks for; None when it names no SKU."""
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value, type=Sku).sku.encode() or None
+    except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError):
+        return None
+
+
+async def merged(
+    consumer: AIOKafkaConsumer, bounds: Mapping[TopicPartition, tuple[int, int]]
+) -> AsyncIterator[tuple[TopicPartition, ConsumerRecord]]:
+    """The records of several partitions, oldest timestamp first, order kept within each."""
+    waiting: dict[TopicPartition, deque[ConsumerRecord]] = {one: deque() for one in bounds}
+    unread = {one for one, (begin, end) in bounds.items() if begin < end}
+    consumer.assign(list(bounds))
+    for one, (begin, _) in bounds.items():
+        consumer.seek(one, begin)
+    loop = asyncio.get_running_loop()
+    heard = loop.time()
+    while True:
+        starved = [one for one in unread if not waiting[one]]
+        if starved:
+            answer = await consumer.getmany(*starved, timeout_ms=500, max_records=RECORDS_MAX)
+            for one, records in answer.items():
+                waiting[one].extend(record for record in records if record.offset < bounds[one][1])
+            done = {one for one in starved if await consumer.position(one) >= bounds[one][1]}
+            unread -= done
+            heard = loop.time() if answer or done else heard
+            if loop.time() - heard > STALL_S:
+                raise BrokerError(f"no record of {starved[0]} for {STALL_S:.0f} s: is it there?")
+            continue
+        ready = [one for one in waiting if waiting[one]]
+        if not ready:
+            return
+        oldest = min(ready, key=lambda one: waiting[one][0].timestamp)
+        yield oldest, waiting[oldest].popleft()
