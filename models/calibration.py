@@ -1,13 +1,16 @@
-"""Online conformal calibration: quantile levels that keep what they promise.
+"""Online conformal calibration: intervals that keep what they promise.
 
-For each group (size of the expected demand, horizon) and each quantile q the level tau at which the
-model's distribution is read is moved after every observed outcome,
+Per group (size of the expected demand, horizon) two things are learned from every outcome y of a
+forecast with mean m and variance v:
 
-    tau <- tau + gain (q - share of the outcome's probability interval below tau),
+- the spread s, a discounted mean of (y - m)^2 / v, widens or narrows the distribution to s v;
+- the level tau at which it is read for each quantile q moves by the adaptive conformal update of
+  Gibbs and Candes (2021) on the probability integral transform,
+      tau <- tau + gain (q - share of the outcome's probability interval below tau).
+  For counts that interval is [F(y - 1), F(y)] (Czado, Gneiting and Held 2009): a tie is neither
+  miss nor hit but both in part.
 
-the adaptive conformal update of Gibbs and Candes (2021) on the probability integral transform; for
-counts the interval is [F(y - 1), F(y)] (Czado, Gneiting and Held 2009), so ties are neither misses
-nor hits but both in part. Long-run coverage follows whatever the model does.
+So long-run coverage follows whatever the model does, as far as the quantile table reaches.
 """
 
 from typing import Any, Final
@@ -15,22 +18,25 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.negative_binomial import nb_cdf
+from models.negative_binomial import dispersion_of, nb_cdf
 
 Array = NDArray[Any]
 
 QUANTILES: Final = (0.05, 0.10, 0.50, 0.90, 0.95)
 CLASS_MEANS: Final = (1.0, 10.0, 100.0)  # expected units that part the classes
 HORIZONS: Final = 4
-SHAPE: Final = (len(CLASS_MEANS) + 1, HORIZONS, len(QUANTILES))
+GROUPS: Final = (len(CLASS_MEANS) + 1, HORIZONS)
+SHAPE: Final = (*GROUPS, 1 + len(QUANTILES))  # spread, then levels
 GAIN: Final = 0.004
 LEVEL_MIN: Final = 0.002
 LEVEL_MAX: Final = 0.998
+SPREAD_BOUNDS: Final = (0.5, 50.0)
+SURPRISE_MAX: Final = 100.0  # of one outcome in the spread, so that one bulk order does not rule
 
 
 def nominal() -> Array:
-    """Levels of a forecaster that was never calibrated, f64[classes, horizons, quantiles]."""
-    return np.broadcast_to(np.array(QUANTILES), SHAPE).copy()
+    """The state of a forecaster that was never calibrated, f64[classes, horizons, 6]."""
+    return np.broadcast_to(np.array((1.0, *QUANTILES)), SHAPE).copy()
 
 
 def classes(mean: Array) -> Array:
@@ -39,44 +45,66 @@ def classes(mean: Array) -> Array:
 
 
 class Calibrator:
-    """Of one partition; starts from the levels found in training."""
+    """Of one partition; starts from the state found in training."""
 
-    def __init__(self, levels: Array) -> None:
-        self.levels = np.array(levels, np.float64)
-        self.seen = np.zeros(SHAPE[:2], np.int64)
+    def __init__(self, state: Array) -> None:
+        self.spread = np.array(state[..., 0], np.float64)
+        self.levels = np.array(state[..., 1:], np.float64)
+        self.seen = np.zeros(GROUPS, np.int64)
+
+    @property
+    def state(self) -> Array:
+        """Of `SHAPE`: what another calibrator may start from."""
+        return np.concatenate((self.spread[..., None], self.levels), axis=2)
 
     def update(self, horizon: Array, mean: Array, dispersion: Array, sold: Array) -> None:
-        """Outcomes [m] of forecasts: uncalibrated mean and dispersion, units sold."""
+        """Outcomes [m] of forecasts: the model's own mean and dispersion, units sold."""
         ok = (mean > 0) & (dispersion > 0)
-        horizon, mean, dispersion, sold = (a[ok] for a in (horizon, mean, dispersion, sold))
-        group = classes(mean) * HORIZONS + horizon
+        horizon, mean, dispersion, sold = (
+            np.asarray(a[ok], np.float64) for a in (horizon, mean, dispersion, sold)
+        )
+        group = classes(mean) * HORIZONS + horizon.astype(np.int64)
+        size = self.spread.size
+        count = np.bincount(group, minlength=size)
+        # m outcomes at once weigh like m in turn
+        weight = (1 - (1 - GAIN) ** count) / np.maximum(count, 1)
+        variance = mean + mean**2 / dispersion
+        spread = self.spread.ravel()
+        self._move_levels(group, weight, mean, dispersion_of(mean, variance * spread[group]), sold)
+        surprise = np.minimum((sold - mean) ** 2 / variance, SURPRISE_MAX)
+        change = np.bincount(group, weights=surprise - spread[group], minlength=size)
+        self.spread = np.clip(spread + weight * change, *SPREAD_BOUNDS).reshape(GROUPS)
+        self.seen += count.reshape(GROUPS)
+
+    def _move_levels(
+        self, group: Array, weight: Array, mean: Array, dispersion: Array, sold: Array
+    ) -> None:
         above = nb_cdf(sold, mean, dispersion)
         below = np.where(sold > 0, nb_cdf(sold - 1, mean, dispersion), 0.0)
         table = self.levels.reshape(-1, len(QUANTILES))
         width = np.maximum(above - below, 1e-9)[:, None]
         covered = np.clip((table[group] - below[:, None]) / width, 0, 1)
-        count = np.bincount(group, minlength=len(table))
         missing = np.zeros_like(table)
         np.add.at(missing, group, np.array(QUANTILES) - covered)
-        # m outcomes at once weigh like m in turn, and never more than one full correction
-        weight = (1 - (1 - GAIN) ** count) / np.maximum(count, 1)
         table = np.clip(table + weight[:, None] * missing, LEVEL_MIN, LEVEL_MAX)
-        self.levels = np.maximum.accumulate(table, axis=1).reshape(SHAPE)
-        self.seen += count.reshape(SHAPE[:2])
+        self.levels = np.maximum.accumulate(table, axis=1).reshape((*GROUPS, len(QUANTILES)))
 
-    def at(self, mean: Array) -> Array:
-        """Levels to read for forecasts with `mean` f64[n, 5 horizons]: f64[n, 5, quantiles].
+    def at(self, mean: Array, dispersion: Array) -> tuple[Array, Array]:
+        """Calibrated dispersion f64[n, 5] and levels f64[n, 5, quantiles] of forecasts [n, 5].
 
         The end of the sale, which comes once, is read like the longest horizon that is tracked.
         """
         horizon = np.minimum(np.arange(mean.shape[1]), HORIZONS - 1)
-        return np.asarray(self.levels[classes(mean), horizon[None, :]])
+        group = (classes(mean), np.broadcast_to(horizon, mean.shape))
+        variance = (mean + mean**2 / dispersion) * self.spread[group]
+        return dispersion_of(mean, variance), self.levels[group]
 
     def meta(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"levels": self.levels.tolist(), "seen": self.seen.tolist()}
+        return {"state": self.state.tolist(), "seen": self.seen.tolist()}
 
     def restore(self, meta: dict[str, Any]) -> None:
         """The opposite of `meta`."""
-        self.levels = np.array(meta["levels"], np.float64)
+        state = np.array(meta["state"], np.float64)
+        self.spread, self.levels = state[..., 0], state[..., 1:]
         self.seen = np.array(meta["seen"], np.int64)

@@ -23,13 +23,12 @@ from models.features import BucketInputs
 from models.gru import Cell, Network
 from models.heads import KINDS
 from models.memory import HORIZONS_TRACKED, ForecastMemory
-from models.negative_binomial import nb_quantile
+from models.negative_binomial import dispersion_of, nb_quantile
 from models.prediction import (
     HORIZONS_MS,
     LOAD_LEADS_MS,
     LOAD_WINDOW_MS,
     Prediction,
-    dispersion_of,
 )
 from models.weights_file import ModelCard, load_weights
 
@@ -147,7 +146,8 @@ class Forecaster:
             dispersion[:, tracked],
             full & whole & ~fallback[:, None],
         )
-        levels = memory.calibrator.at(mean)
+        calibrated, levels = memory.calibrator.at(mean, dispersion)
+        dispersion = np.where(fallback[:, None], dispersion, calibrated)
         levels[fallback] = QUANTILES
         quantiles = nb_quantile(mean[:, :, None], dispersion[:, :, None], levels)
         quantiles = np.maximum.accumulate(quantiles, axis=1)

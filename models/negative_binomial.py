@@ -60,6 +60,16 @@ def nb_cdf(k: Array, mean: Array, dispersion: Array) -> Array:
     return _normal_cdf(score)
 
 
+def dispersion_of(mean: Array, variance: Array) -> Array:
+    """r of the negative binomial with this mean and variance, within the bounds of the table."""
+    excess = variance - mean
+    return np.where(
+        excess > mean**2 / DISPERSION_MAX,
+        np.maximum(mean**2 / np.maximum(excess, 1e-12), DISPERSION_MIN),
+        DISPERSION_MAX,
+    )
+
+
 def _interpolated(mean: Array, dispersion: Array, score: Array) -> Array:
     m0, m1, mw = _place(np.log(np.maximum(mean, MEAN_MIN)), LOG_MEAN)
     r0, r1, rw = _place(_shape(dispersion), SHAPE)

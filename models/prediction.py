@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.negative_binomial import DISPERSION_MAX, DISPERSION_MIN
+from models.negative_binomial import dispersion_of
 
 Array = NDArray[Any]
 
@@ -58,13 +58,3 @@ def at_horizon(prediction: Prediction, wanted_ms: Array) -> tuple[Array, Array]:
     last = np.maximum(knots[:, -1], 1)
     beyond = np.where((wanted > last) & ~prediction.end_known, wanted / last, 1.0)
     return between * beyond, dispersion_of(between * beyond, (sigma * beyond) ** 2)
-
-
-def dispersion_of(mean: Array, variance: Array) -> Array:
-    """r of the negative binomial with this mean and variance, within the bounds of the table."""
-    excess = variance - mean
-    return np.where(
-        excess > mean**2 / DISPERSION_MAX,
-        np.maximum(mean**2 / np.maximum(excess, 1e-12), DISPERSION_MIN),
-        DISPERSION_MAX,
-    )

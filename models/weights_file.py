@@ -22,7 +22,7 @@ from models.features import COMPONENTS, FEATURES, INTERVAL, QUERY
 from models.gru import Network, NetworkConfig
 
 SHIPPED: Final = Path(__file__).parent / "weights" / "flashcast-gru.safetensors"
-CALIBRATION: Final = "calibration.levels"
+CALIBRATION: Final = "calibration.state"
 
 
 @dataclass
@@ -48,7 +48,7 @@ def card_of(path: Path) -> Path:
 def save_weights(
     path: Path,
     network: Network,
-    levels: NDArray[Any],
+    calibration_state: NDArray[Any],
     trained: dict[str, Any],
     metrics: dict[str, Any],
     name: str = "gru",
@@ -57,7 +57,7 @@ def save_weights(
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
     }
-    tensors[CALIBRATION] = torch.from_numpy(np.ascontiguousarray(levels, np.float64))
+    tensors[CALIBRATION] = torch.from_numpy(np.ascontiguousarray(calibration_state, np.float64))
     data = save(tensors)
     digest = hashlib.sha256(data).hexdigest()
     card = ModelCard(
@@ -78,7 +78,7 @@ def save_weights(
 
 
 def load_weights(path: Path | None) -> tuple[Network, NDArray[Any], ModelCard]:
-    """Network, calibration levels and card of `path`, or of the weights that ship.
+    """Network, calibration state and card of `path`, or of the weights that ship.
 
     Raises WeightsError: missing, truncated, altered, or made for another network.
     """
@@ -104,18 +104,18 @@ def load_weights(path: Path | None) -> tuple[Network, NDArray[Any], ModelCard]:
             )
     try:
         tensors = load(data)
-        levels = tensors.pop(CALIBRATION).numpy()
+        state = tensors.pop(CALIBRATION).numpy()
         network = Network(NetworkConfig(hidden_size=card.hidden_size))
         network.load_state_dict(tensors)
     except (SafetensorError, KeyError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise WeightsError(f"weights {path}: {first}; {remedy}") from None
-    if levels.shape != calibration.SHAPE:
+    if state.shape != calibration.SHAPE:
         raise WeightsError(
-            f"weights {path}: calibration of shape {levels.shape}, "
+            f"weights {path}: calibration of shape {state.shape}, "
             f"expected {calibration.SHAPE}; {remedy}"
         )
-    return network.eval(), levels, card
+    return network.eval(), state, card
 
 
 def read_card(path: Path) -> ModelCard:

@@ -1,0 +1,121 @@
+"""What the forecaster remembers: closed forms, moving rows about, forgetting."""
+
+import numpy as np
+import torch
+
+from models import levels
+from models.calibration import nominal
+from models.forecaster import Forecaster
+from models.gru import Network, NetworkConfig
+from models.memory import ForecastMemory
+from tests.models.sales import BUCKET_MS, START_MS, bucket_inputs
+
+
+def _forecaster() -> Forecaster:
+    torch.manual_seed(1)
+    return Forecaster(Network(NetworkConfig()), nominal(), "test")
+
+
+def _lived(rows: np.ndarray, seed: int = 2, capacity: int = 32) -> ForecastMemory:
+    print("seed", seed)
+    random = np.random.default_rng(seed)
+    forecaster = _forecaster()
+    memory = ForecastMemory(forecaster, capacity)
+    for bucket in range(30):
+        active = rows[random.random(len(rows)) < 0.7]
+        forecaster.step([(memory, active, bucket_inputs(random, len(active), bucket))])
+    left = np.full(len(rows), 690 * BUCKET_MS)
+    forecaster.predict([(memory, rows, START_MS + 30 * BUCKET_MS, left)])
+    return memory
+
+
+def test_idle_buckets_decay_in_closed_form() -> None:
+    random = np.random.default_rng(3)
+    counts = random.poisson(3.0, (1, 4)).astype(np.float32)
+    sums, exposure = np.zeros((1, 3, 4), np.float32), np.zeros((1, 3, 2), np.float32)
+    one, none, full = np.ones(1, np.float32), np.zeros((1, 4), np.float32), np.ones(1, np.float32)
+    sums, exposure = levels.observe(sums, exposure, one, counts, full, full)
+    slowly, long = (sums, exposure), (sums, exposure)
+    for _ in range(16):
+        slowly = levels.observe(*slowly, one, none, full, full)
+    slowly = levels.observe(*slowly, one, counts, full, full)
+    long = levels.observe(*long, one * 17, counts, full, full)
+    for a, b in zip(slowly, long, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_out_of_stock_buckets_lower_no_demand_level() -> None:
+    sums, exposure = np.zeros((1, 3, 4), np.float32), np.zeros((1, 3, 2), np.float32)
+    one, full, empty = (np.full(1, v, np.float32) for v in (1, 1, 0))
+    sold = np.array([[10, 5, 4, 4]], np.float32)
+    clicked = np.array([[10, 5, 0, 0]], np.float32)
+    for _ in range(20):
+        sums, exposure = levels.observe(sums, exposure, one, sold, full, full)
+    for _ in range(20):
+        sums, exposure = levels.observe(sums, exposure, one, clicked, empty, empty)
+    units = sums[0, :, levels.UNITS] / exposure[0, :, levels.IN_STOCK]
+    np.testing.assert_allclose(units, 4, rtol=1e-3)
+
+
+def test_gathered_rows_scattered_elsewhere_go_on_alike() -> None:
+    rows = np.arange(10)
+    memory = _lived(rows)
+    forecaster = _forecaster()
+    other = ForecastMemory(forecaster, 16)
+    moved = rows + 5
+    other.scatter(moved, memory.gather(rows))
+    other.restore_meta(memory.meta())
+    random = np.random.default_rng(4)
+    inputs = bucket_inputs(random, 10, 31)
+    forecaster.step([(memory, rows, inputs)])
+    forecaster.step([(other, moved, inputs)])
+    for name, column in memory.gather(rows).items():
+        np.testing.assert_array_equal(column, other.gather(moved)[name], err_msg=name)
+    left = np.full(10, 680 * BUCKET_MS)
+    origin = START_MS + 32 * BUCKET_MS
+    a, b = (
+        forecaster.predict([(m, r, origin, left)])[0] for m, r in ((memory, rows), (other, moved))
+    )
+    np.testing.assert_array_equal(a.mean, b.mean)
+    np.testing.assert_array_equal(a.quantiles, b.quantiles)
+
+
+def test_growing_keeps_rows_and_adds_empty_ones() -> None:
+    memory = _lived(np.arange(10), capacity=10)
+    before = memory.gather(np.arange(10))
+    memory.grow(50)
+    for name, column in memory.gather(np.arange(10)).items():
+        np.testing.assert_array_equal(column, before[name])
+    fresh = ForecastMemory(_forecaster(), 40).gather(np.arange(40))
+    for name, column in memory.gather(np.arange(10, 50)).items():
+        np.testing.assert_array_equal(column, fresh[name])
+
+
+def test_a_reset_row_is_a_new_row() -> None:
+    memory = _lived(np.arange(10))
+    memory.reset(np.array([3]))
+    fresh = ForecastMemory(_forecaster(), 1).gather(np.array([0]))
+    for name, column in memory.gather(np.array([3])).items():
+        np.testing.assert_array_equal(column, fresh[name])
+    assert memory.sale.skus == 9
+
+
+def test_a_row_is_small() -> None:
+    state = ForecastMemory(_forecaster(), 1).gather(np.array([0]))
+    assert sum(column.nbytes for column in state.values()) <= 400
+
+
+def test_an_open_forecast_is_judged_when_its_time_is_over_or_dropped_when_the_shelf_empties() -> (
+    None
+):
+    rows = np.arange(4)
+    memory = _lived(rows)
+    assert (memory.due_ms[rows, 0] == START_MS + 36 * BUCKET_MS).all()
+    random = np.random.default_rng(6)
+    inputs = bucket_inputs(random, 4, 31, in_stock_share=np.array([1, 1, 1, 0.5]))
+    memory.observe(rows, inputs)
+    np.testing.assert_array_equal(memory.due_sold[rows[:3], 0], inputs.units[:3])
+    assert memory.due_ms[3].max() == -1
+    memory.judge(rows, START_MS + 36 * BUCKET_MS)
+    assert memory.calibrator.seen[:, 0].sum() == 3
+    assert (memory.due_ms[rows, 0] == -1).all()
