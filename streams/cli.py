@@ -194,3 +194,7 @@ def tail(
     from streams.tail import run_tail
 
     raise typer.Exit(run_tail(_settings(), topics or [], json, follow))
+
+
+if __name__ == "__main__":
+    main()

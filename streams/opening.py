@@ -1,18 +1,21 @@
 """Opens one partition: emitter started, state restored, duplicates remembered, inputs placed."""
 
 import structlog
+import torch
 
+from models.errors import ModelError
 from models.forecaster import Forecaster
 from streams import stats
 from streams.codec.decode import Fetch
 from streams.core_thread import CoreThread, wall_ms
 from streams.emit import Emitter, emitter_for
+from streams.errors import ConfigurationError
 from streams.monitor import Monitor
 from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.state.partition_reader import PartitionReader, reader_for
-from streams.state.recovery import Restored, restore, seen_before
+from streams.state.recovery import Restored, references, restore, seen_before
 from streams.topics import EVENT_TOPICS
 
 log = structlog.get_logger("flashcast.opening")
@@ -75,14 +78,18 @@ class Opening:
             starts = {topic: committed[topic] for topic in EVENT_TOPICS}
         else:
             committed = {}
-            starts = {topic: await reader.start_of(topic) for topic in EVENT_TOPICS}
+            bounds = await reader.bounds(EVENT_TOPICS)
+            starts = {topic: bounds[topic].start for topic in EVENT_TOPICS}
             await self._core(_begin_at, pipeline, partition, starts)
+        async for fetch in references(reader):
+            await self._core(pipeline.inform, fetch)
         self._note(partition, restored, remembered)
+        positions = await self._core(pipeline.offsets)
         return Owned(
             partition=partition,
             pipeline=pipeline,
             emitter=emitter,
-            expected=starts | restored.reference_positions,
+            expected=positions | starts,
             committed=committed,
             counted=await self._core(stats.totals, pipeline),
         )
@@ -111,7 +118,11 @@ def _begin_at(pipeline: Pipeline, partition: int, starts: dict[str, int]) -> Non
 
 
 def load_forecaster(settings: Settings) -> Forecaster | None:
-    """None when forecasting is off. Raises what is wrong with the weights."""
+    """None when forecasting is off. Raises ConfigurationError when the weights cannot be used."""
     if not settings.forecasting:
         return None
-    return Forecaster.load(settings.weights_file, settings.device)
+    torch.set_num_threads(1)  # the loop, the fetcher and the kernels need the other cores
+    try:
+        return Forecaster.load(settings.weights_file, settings.device)
+    except ModelError as error:
+        raise ConfigurationError(str(error)) from error

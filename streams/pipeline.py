@@ -121,6 +121,11 @@ class Pipeline:
         for source in self.events:
             self.windows.interrupted(source.kind)
 
+    def inform(self, fetch: Fetch) -> None:
+        """After a restore: take in what a reference topic holds; every start reads it anew."""
+        self.offer(fetch)
+        self._take_in_references()
+
     def remember(self, fetch: Fetch) -> None:
         """After a restore: enter the events of a stretch already processed as seen."""
         source = self.events[topics.EVENT_TOPICS.index(fetch.topic)]

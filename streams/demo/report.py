@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from streams.demo.scoring import BASELINES
+from streams.demo.scoring import BASELINES, END_OF_SALE
 
 METHODS: Final = ("flashcast", *BASELINES)
 MINUTE_MS: Final = 60_000
@@ -23,7 +23,7 @@ def worker_metrics(worker_url: str) -> dict[str, float]:
             if sample.name == "flashcast_events_total":
                 verdict = sample.labels["verdict"]
                 totals[verdict] = totals.get(verdict, 0) + sample.value
-            elif sample.name == "flashcast_consumer_lag":
+            elif sample.name == "flashcast_consumer_lag_records":
                 totals["lag"] = totals.get("lag", 0) + sample.value
     return totals
 
@@ -77,8 +77,9 @@ def _forecasts(scores: list[dict[str, Any]]) -> Table:
             else f"{one['wape'][method]:.3f}"
             for method in METHODS
         ]
-        minutes = one["horizon_ms"] // MINUTE_MS
-        table.add_row(f"{minutes} min", *cells, f"{one['coverage']:.1%}")
+        ahead = one["horizon_ms"]
+        name = "end of sale" if ahead == END_OF_SALE else f"{ahead // MINUTE_MS} min"
+        table.add_row(name, *cells, f"{one['coverage']:.1%}")
     return table
 
 

@@ -8,6 +8,7 @@ seed is sold without any decision, and every forecast is held against what shopp
 """
 
 import asyncio
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -37,6 +38,7 @@ SETTLE_TIMEOUT_S: Final = 60.0  # without any progress, after the last event
 def run_demo(skus: int, seed: int, minutes: float, json_output: bool) -> int:
     """The whole demo; returns the exit code: 0 when every event was counted exactly once."""
     console = Console(stderr=json_output)
+    signal.signal(signal.SIGTERM, _interrupt)  # a stopped demo leaves no process behind either
     console.print(f"[bold]flashcast demo[/]: {skus} SKUs, a two-hour sale, seed {seed}")
     with Stage(lambda text: console.print(f"[dim]{text}[/]")) as stage:
         console.print(f"live page: [link]{stage.page_url}[/link]")
@@ -159,6 +161,10 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.fields[doing]}"),
         console=console,
     )
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _now_ms() -> int:

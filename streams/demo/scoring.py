@@ -4,18 +4,20 @@ Every method forecasts the same (SKU, origin, horizon): cumulative demand from t
 plain ones see the units sold in closed buckets before the origin, as flashcast did.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.records import DemandForecast, DemandWindow
+from streams.records import HORIZONS_MS, DemandForecast, DemandWindow
 from streams.simulation.truth import Truth
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+Row = tuple[int, int, int, int, int, int]  # SKU, origin, through, p50, p05, p95
+
+END_OF_SALE = 0
 EWMA_HALF_LIFE_BUCKETS = 12
 BASELINES = ("last minute", "mean so far", "moving average (EWMA)")
 
@@ -24,7 +26,7 @@ BASELINES = ("last minute", "mean so far", "moving average (EWMA)")
 class Scores:
     """Weighted absolute percentage error of the median by method, and coverage of 5-95 %."""
 
-    horizon_ms: int
+    horizon_ms: int  # END_OF_SALE: until then
     forecasts: int
     wape: dict[str, float]
     coverage: float
@@ -46,7 +48,7 @@ def score(
     bucket_ms: int,
     buckets: int,
 ) -> list[Scores]:
-    """One line per horizon of which the whole lies within the sale."""
+    """One line per horizon, of forecasts whose whole horizon lies within the sale."""
     index = {name: number for number, name in enumerate(names)}
     sold = np.zeros((len(names), buckets))
     for window in collected.windows:
@@ -54,17 +56,20 @@ def score(
         if 0 <= at < buckets and window.sku in index:
             sold[index[window.sku], at] = window.units
     end_ms = start_ms + buckets * bucket_ms
-    by_horizon: dict[int, list[tuple[int, int, int, int, int]]] = {}
+    by_horizon: dict[int, list[Row]] = {}
     for forecast in collected.forecasts:
-        for ahead in forecast.horizons[:-1]:
-            if forecast.origin_ms + ahead.horizon_ms <= end_ms and forecast.sku in index:
-                row = (index[forecast.sku], forecast.origin_ms, ahead.p50, ahead.p05, ahead.p95)
-                by_horizon.setdefault(ahead.horizon_ms, []).append(row)
+        for ahead in forecast.horizons:
+            sku, through_ms = index.get(forecast.sku), forecast.origin_ms + ahead.horizon_ms
+            name = END_OF_SALE if ahead is forecast.horizons[-1] else ahead.horizon_ms
+            if sku is None or through_ms > end_ms or name not in (*HORIZONS_MS, END_OF_SALE):
+                continue
+            row = (sku, forecast.origin_ms, through_ms, ahead.p50, ahead.p05, ahead.p95)
+            by_horizon.setdefault(name, []).append(row)
     rates = _rates(sold)
     return [
-        _score(horizon_ms, np.array(rows, np.int64), truth, rates, start_ms, bucket_ms)
-        for horizon_ms, rows in sorted(by_horizon.items())
-        if len(rows) >= len(names)  # a horizon cut by the end of the sale is one of its own
+        _score(name, np.array(by_horizon[name], np.int64), truth, rates, start_ms, bucket_ms)
+        for name in (*HORIZONS_MS, END_OF_SALE)
+        if name in by_horizon
     ]
 
 
@@ -91,18 +96,13 @@ def _score(
     start_ms: int,
     bucket_ms: int,
 ) -> Scores:
-    sku, origin_ms, median, low, high = rows.T
-    actual = truth.demand_between(sku, origin_ms, origin_ms + horizon_ms)
+    sku, origin_ms, through_ms, median, low, high = rows.T
+    actual = truth.demand_between(sku, origin_ms, through_ms)
     whole = max(float(actual.sum()), 1.0)
     wape = {"flashcast": float(np.abs(actual - median).sum()) / whole}
     last = np.maximum((origin_ms - start_ms) // bucket_ms - 1, 0)
     for name, rate in rates.items():
-        predicted = rate[sku, last] * (horizon_ms / bucket_ms)
+        predicted = rate[sku, last] * ((through_ms - origin_ms) / bucket_ms)
         wape[name] = float(np.abs(actual - predicted).sum()) / whole
     covered = float(((actual >= low) & (actual <= high)).mean())
     return Scores(horizon_ms, len(rows), wape, covered)
-
-
-def best_baseline(scores: Iterable[Scores]) -> dict[int, str]:
-    """By horizon, the plain method with the least error."""
-    return {one.horizon_ms: min(BASELINES, key=one.wape.__getitem__) for one in scores}

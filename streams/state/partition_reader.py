@@ -31,7 +31,7 @@ class PartitionReader:
 
     def __init__(self, settings: Settings, partition: int, consumer: AIOKafkaConsumer) -> None:
         self._settings = settings
-        self._partition = partition
+        self.partition = partition
         self._consumer = consumer
         self._reader = RawReader(consumer, lambda name: name.removeprefix(settings.topic_prefix))
 
@@ -40,7 +40,7 @@ class PartitionReader:
         stable offset: what comes behind it cannot be read yet.
         """
         wanted = {
-            TopicPartition(self._settings.topic(name), self._partition): name for name in names
+            TopicPartition(self._settings.topic(name), self.partition): name for name in names
         }
         try:
             # Told of all at once; it would else learn of one topic after the other, 0.1 s each.
@@ -50,7 +50,7 @@ class PartitionReader:
         except KafkaError as error:
             missing = ", ".join(tp.topic for tp in wanted)
             raise BrokerError(
-                f"no offsets of partition {self._partition} of {missing}: {error!r}"
+                f"no offsets of partition {self.partition} of {missing}: {error!r}"
             ) from error
         return {name: Bounds(starts[tp], ends[tp]) for tp, name in wanted.items()}
 
@@ -60,10 +60,10 @@ class PartitionReader:
         """
         name = self._settings.topic(topic)
         try:
-            async for fetch in self._reader.read(name, self._partition, begin, end):
+            async for fetch in self._reader.read(name, self.partition, begin, end):
                 yield fetch
         except KafkaError as error:
-            raise BrokerError(f"{name}/{self._partition} cannot be read: {error!r}") from error
+            raise BrokerError(f"{name}/{self.partition} cannot be read: {error!r}") from error
 
     async def records(self, topic: str, begin: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """The same, a fetch's records at a time, decoded in a worker thread."""

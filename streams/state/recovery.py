@@ -3,9 +3,9 @@
     1. the emitter starts: from here on no earlier owner can write
     2. the changelog's end; the state there, from the local copy and the log (`rebuild`)
     3. the marker, checked against the input topics
-    4. reference topics from their start to their end
-    5. closed buckets from `demand-windows`, as many as the history rings hold
-    6. `seen_before` then reads the input again as far back as duplicates are recognised
+    4. closed buckets from `demand-windows`, as many as the history rings hold
+    5. `references` then reads the reference topics from their start to their end
+    6. `seen_before` the input again as far back as duplicates are recognised
 
 Transactions leave control records, hence gaps, in the offsets: reading ends when the position
 passes the end, never by waiting for a record at some offset.
@@ -38,7 +38,6 @@ COPY_AGE_MS_MAX: Final = topics.DAY_MS  # delete.retention.ms of the changelog
 COORDINATOR_TIMEOUT_S: Final = 30.0
 READ_TOPICS: Final = (
     *topics.EVENT_TOPICS,
-    *topics.REFERENCE_TOPICS,
     topics.DEMAND_WINDOWS,
     topics.CHANGELOG,
 )
@@ -54,7 +53,6 @@ class RestoreStats:
     changelog_ignored: int = 0
     rows_corrupt: int = 0
     cuts_expired: int = 0
-    reference_records: int = 0
     history_missing: int = 0  # offsets of `demand-windows` that its retention has taken
 
 
@@ -64,16 +62,13 @@ class Restored:
 
     `rows` is uint8 [n, row width], row i belonging to the SKU `names[i]`; `history` holds values
     of `demand-windows` in log order. `marker` None: never checkpointed, begin at the earliest
-    records. Under `at_least_once` rows and history may be ahead of the marker. `reference` has the
-    newest value per key; `reference_positions` is where to read on.
+    records. Under `at_least_once` rows and history may be ahead of the marker.
     """
 
     marker: Marker | None
     names: list[bytes]
     rows: snapshot.Rows
     cuts: list[tuple[bytes, bytes]]
-    reference: dict[str, list[tuple[bytes, bytes]]]
-    reference_positions: dict[str, int]
     history: list[bytes]
     stats: RestoreStats
 
@@ -89,7 +84,11 @@ async def restore(
     await emitter.start()
     bounds = await reader.bounds(READ_TOPICS)  # after the start: no earlier owner adds to them
     copy = LocalCopy(copy_folder(settings, emitter.partition))
-    found = await rebuild(reader, bounds[topics.CHANGELOG], copy, now_ms, COPY_AGE_MS_MAX)
+    try:
+        found = await rebuild(reader, bounds[topics.CHANGELOG], copy, now_ms, COPY_AGE_MS_MAX)
+    except BaseException:
+        await asyncio.to_thread(copy.abandon)  # or the next restore would find it in use
+        raise
     image = found.image
     known = None if image.identity is None else (image.identity, image.identity_offset)
     emitter.attach(found.copy, known)
@@ -100,21 +99,26 @@ async def restore(
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
     names, rows = await asyncio.to_thread(_intact_rows, image, stats)
-    reference = {
-        topic: await _read_newest(reader, topic, bounds[topic], stats)
-        for topic in topics.REFERENCE_TOPICS
-    }
     history = bounds[topics.DEMAND_WINDOWS]
     return Restored(
         marker=marker,
         names=names,
         rows=rows,
         cuts=_live_cuts(image, emitter, bounds, stats),
-        reference=reference,
-        reference_positions={topic: bounds[topic].end for topic in topics.REFERENCE_TOPICS},
         history=[] if marker is None else await _read_history(reader, history, marker, stats),
         stats=stats,
     )
+
+
+async def references(reader: PartitionReader) -> AsyncIterator[Fetch]:
+    """All of the reference topics as they stand now. The last fetch of each, which may be empty,
+    says where to read on.
+    """
+    bounds = await reader.bounds(topics.REFERENCE_TOPICS)
+    for topic, (start, end) in bounds.items():
+        async for fetch in reader.read(topic, start, end):
+            yield fetch
+        yield Fetch(topic, reader.partition, end, end, b"")
 
 
 async def seen_before(
@@ -220,21 +224,6 @@ def _live_cuts(
     emitter.forget(expired)
     stats.cuts_expired = len(expired)
     return live
-
-
-async def _read_newest(
-    reader: PartitionReader, topic: str, bounds: Bounds, stats: RestoreStats
-) -> list[tuple[bytes, bytes]]:
-    """The newest value of each key that has one."""
-    newest: dict[bytes, bytes] = {}
-    async for batch in reader.records(topic, *bounds):
-        stats.reference_records += len(batch)
-        for _, key, value in batch:
-            if key is not None and value is not None:
-                newest[key] = value
-            elif key is not None:
-                newest.pop(key, None)
-    return list(newest.items())
 
 
 async def _read_history(

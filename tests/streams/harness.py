@@ -61,7 +61,7 @@ class Log:
 
 
 def nothing_restored() -> Restored:
-    return Restored(None, [], np.zeros((0, 0), np.uint8), [], {}, {}, [], RestoreStats())
+    return Restored(None, [], np.zeros((0, 0), np.uint8), [], [], RestoreStats())
 
 
 class Core:
@@ -138,9 +138,9 @@ class Core:
         )
         self.pipeline = self._open(restored)
         for topic in topics.REFERENCE_TOPICS:
-            self.fed[topic] = 0
-            self.feed(topic)
-        self.pipeline.work(0)
+            fetch = self.log.fetch(topic, 0)
+            self.fed[topic] = fetch.next_offset
+            self.pipeline.inform(fetch)
         for topic in topics.EVENT_TOPICS:
             position = self.marker.offsets[topic]
             self.fed[topic] = position
