@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from streams.checkpoint import Checkpoint
-from streams.codec.write import RecordBatch, encode_records
+from streams.codec.columns import NameArrays
+from streams.codec.write import RecordBatch, encode_records, encode_rows
 from streams.state import marker as markers
 from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY
 
@@ -45,7 +48,8 @@ def encode(checkpoint: Checkpoint, forgotten: Sequence[bytes], identity: bytes |
     """
     first: list[Change] = [] if identity is None else [(IDENTITY_KEY, identity)]
     head = [*first, *((key, None) for key in forgotten), *checkpoint.cuts]
-    rows = encode_records((key, value, []) for key, value in _rows(checkpoint))
+    names = NameArrays.of(checkpoint.names)
+    rows = encode_rows(names, np.arange(len(checkpoint.names)), checkpoint.rows)
     (marker,) = encode_records([(MARKER_KEY, markers.encode(checkpoint.marker), [])])
     return Encoded(encode_records((key, value, []) for key, value in head), rows, marker)
 

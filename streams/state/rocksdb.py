@@ -7,6 +7,7 @@ to which the copy reaches.
 """
 
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -42,7 +43,8 @@ class CopyInUseError(StateError):
 
 
 class LocalCopy:
-    """One partition's copy. All methods block: call them from a worker thread, one at a time.
+    """One partition's copy. All methods block: call them from a worker thread; one waits for the
+    other.
 
     They raise StateError when the copy cannot be trusted or used; then `discard` it.
     """
@@ -50,6 +52,8 @@ class LocalCopy:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._db: Rdict | None = None
+        self._lock = threading.RLock()
+        self._abandoned = False
 
     def open(self) -> None:
         """Opens the copy, empty when there was none."""
@@ -61,27 +65,37 @@ class LocalCopy:
         options.set_keep_log_file_num(2)
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._db = Rdict(str(self._folder), options)
+            with self._lock:
+                if not self._abandoned:
+                    self._db = Rdict(str(self._folder), options)
         except Exception as error:  # rocksdict raises nothing narrower
             problem = CopyInUseError if "/LOCK: " in str(error) else StateError
             raise problem(f"the local copy {self._folder} cannot be opened: {error}") from None
 
     def close(self) -> None:
         """Afterwards another process may open it."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def abandon(self) -> None:
+        """Closes it for good, even when a thread that nobody awaits any more is yet to open it."""
+        with self._lock:
+            self._abandoned = True
+            self.close()
 
     def discard(self) -> None:
         """Removes the copy from the disk; it stays closed. Never one that is in use by another."""
-        self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with self._lock:
+            self.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def place(self, now_ms: int, age_ms_max: int) -> Place | None:
         """Where the copy stands, None when it is empty. Older than `age_ms_max` it may have
         missed removals that the changelog no longer shows.
         """
-        with _trusted(self._folder):
+        with self._lock, _trusted(self._folder):
             stored = self._opened().get(PLACE_KEY)
         if stored is None:
             return None
@@ -96,7 +110,7 @@ class LocalCopy:
     def load(self) -> Image:
         """Everything in the copy; whether its rows are intact, `snapshot.stack` says."""
         image = Image()
-        with _trusted(self._folder):
+        with self._lock, _trusted(self._folder):
             image.apply((-1, key, value) for key, value in self._items() if key != PLACE_KEY)
         return image
 
@@ -109,22 +123,22 @@ class LocalCopy:
             else:
                 batch.put(key, value)
         batch.put(PLACE_KEY, _encode_place(place))
-        with _trusted(self._folder):
+        with self._lock, _trusted(self._folder):
             self._opened().write(batch)
 
     def replace(self, image: Image, place: Place | None) -> None:
         """Everything anew. Interrupted, or without a place yet, the copy counts as empty."""
-        self.discard()
-        self.open()
         everything = chain(image.rows.items(), image.cuts.items())
-        while chunk := dict(islice(everything, CHUNK_ROWS)):
-            batch = WriteBatch(raw_mode=True)
-            for key, value in chunk.items():
-                batch.put(key, value)
-            with _trusted(self._folder):
+        with self._lock, _trusted(self._folder):
+            self.discard()
+            self.open()
+            while chunk := list(islice(everything, CHUNK_ROWS)):
+                batch = WriteBatch(raw_mode=True)
+                for key, value in chunk:
+                    batch.put(key, value)
                 self._opened().write(batch)
-        if place is not None:
-            self.write([] if image.marker is None else [(MARKER_KEY, image.marker)], place)
+            if place is not None:
+                self.write([] if image.marker is None else [(MARKER_KEY, image.marker)], place)
 
     def _opened(self) -> Rdict:
         if self._db is None:

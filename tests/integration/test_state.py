@@ -1,15 +1,27 @@
-"""Checkpoints and restores on Apache Kafka: what a crash, a zombie or a refusal can do, and cannot."""
+"""Checkpoints and restores on a broker: what a crash, a zombie or a refusal can and cannot do."""
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerFenced
+from brokers import Kafka, create_topics, fresh_settings
+from checkpoints import (
+    PARTITION,
+    checkpoint,
+    levels,
+    restored,
+    skus_of,
+    window_output,
+)
 from kafka.admin import KafkaAdminClient
 from kafka.structs import TopicPartition as AdminTopicPartition
 
@@ -17,53 +29,17 @@ from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
-from streams.emit import Emitter, TransactionalEmitter, emitter_for
+from streams.embedded import EmbeddedBroker
+from streams.emit import TransactionalEmitter, emitter_for
 from streams.errors import BrokerError, FencedError, StateError
 from streams.settings import Settings
-from streams.state.marker import CUT_KEY_PREFIX, MARKER_VERSION, Marker
+from streams.state.marker import CUT_KEY_PREFIX
 from streams.state.partition_reader import reader_for
-from streams.state.recovery import Restored, copy_folder, restore, seen_before
+from streams.state.recovery import Restored, copy_folder, references, seen_before
 from streams.state.rocksdb import LocalCopy
-from streams.state.snapshot import RowSchema
 
-PARTITION, OTHER = 1, 2
-SCHEMA = RowSchema(1, {"level": np.zeros(1), "cells": np.zeros((1, 4, 3), np.int64)})
-
-
-def checkpoint(step: int, skus: Sequence[str], **changes: Any) -> Checkpoint:
-    """All `skus` at level `step`, one window record each, and a marker that says `step`."""
-    n = len(skus)
-    names = [sku.encode() for sku in skus]
-    cells = np.full((n, 4, 3), step, np.int64)
-    outputs = [window_output(name, step) for name in names]
-    marker = Marker(MARKER_VERSION, step, changes.pop("offsets", offsets(step)), 0, {"step": step})
-    return Checkpoint(
-        PARTITION,
-        changes.pop("outputs", outputs),
-        names,
-        SCHEMA.pack({"level": np.full(n, float(step)), "cells": cells}),
-        changes.pop("cuts", []),
-        marker,
-    )
-
-
-def offsets(event: int) -> dict[str, int]:
-    return dict.fromkeys(topics.EVENT_TOPICS, event) | dict.fromkeys(topics.REFERENCE_TOPICS, 0)
-
-
-def window_output(name: bytes, step: int) -> Output:
-    (batch,) = encode_records([(name, b"%s at %d" % (name, step), [])])
-    return Output(topics.DEMAND_WINDOWS, batch)
-
-
-async def restored(settings: Settings, emitter: Emitter, now_ms: int | None = None) -> Restored:
-    async with reader_for(settings, emitter.partition) as reader:
-        return await restore(settings, emitter, reader, now_ms or int(time.time() * 1_000))
-
-
-def levels(state: Restored) -> dict[str, float]:
-    fields = SCHEMA.unpack(state.rows)
-    return {name.decode(): fields["level"][i] for i, name in enumerate(state.names)}
+pytestmark = pytest.mark.kafka
+OTHER = PARTITION + 1
 
 
 async def committed_values(settings: Settings, topic: str) -> list[bytes]:
@@ -109,21 +85,10 @@ async def fill_inputs(settings: Settings, count: int) -> None:
 
 async def test_a_restore_finds_what_the_last_checkpoint_left(kafka_settings: Settings) -> None:
     await fill_inputs(kafka_settings, 3)
-    await publish(
-        kafka_settings,
-        topics.STOCK_LEVELS,
-        [(b"A", b"old"), (b"B", b"b"), (b"A", b"new"), (b"C", b"c"), (b"C", None)],
-    )
     emitter = emitter_for(kafka_settings, PARTITION)
     first = await restored(kafka_settings, emitter)
     assert first.marker is None
     assert not first.names
-    assert first.reference[topics.STOCK_LEVELS] == [(b"A", b"new"), (b"B", b"b")]
-    assert first.reference_positions == {
-        topics.CATALOG: 0,
-        topics.STOCK_LEVELS: 5,
-        topics.COMPETITOR_PRICES: 0,
-    }
     cut = (CUT_KEY_PREFIX + b"carts|2", b"{}")
     one = await emitter.commit(checkpoint(1, ["A", "B", "C"]))
     two = await emitter.commit(checkpoint(2, ["B", "D"], cuts=[cut]))
@@ -310,7 +275,7 @@ async def test_a_missing_output_topic_fails_the_checkpoint_and_is_named(
     emitter.delivery_timeout_s = 1.0
     await restored(kafka_settings, emitter)
     output = Output("no-such-topic", window_output(b"A", 1).batch)
-    with pytest.raises(BrokerError, match="no answer .*no-such-topic"):
+    with pytest.raises(BrokerError, match=r"no answer .*no-such-topic"):
         await emitter.commit(checkpoint(1, ["A"], outputs=[output]))
     await emitter.stop()
 
@@ -368,6 +333,22 @@ async def test_a_cut_goes_when_the_input_it_cut_has_gone(kafka_settings: Setting
     assert (state.cuts, state.stats.cuts_expired) == (cuts[1:], 0)
 
 
+async def test_reference_topics_are_read_from_their_start_to_their_end(
+    kafka_settings: Settings,
+) -> None:
+    levels_of_stock = [(b"A", b"old"), (b"B", b"b"), (b"A", None)]
+    await publish(kafka_settings, topics.STOCK_LEVELS, levels_of_stock)
+    found: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
+    read_on: dict[str, int] = {}
+    async with reader_for(kafka_settings, PARTITION) as reader:
+        async for fetch in references(reader):
+            for one in iter_records(fetch.data, fetch.first_offset):
+                found.setdefault(fetch.topic, []).append((one.key, one.value))
+            read_on[fetch.topic] = fetch.next_offset
+    assert found == {topics.STOCK_LEVELS: levels_of_stock}
+    assert read_on == dict.fromkeys(topics.REFERENCE_TOPICS, 0) | {topics.STOCK_LEVELS: 3}
+
+
 async def test_duplicates_are_looked_for_in_this_generation_and_the_one_before(
     kafka_settings: Settings,
 ) -> None:
@@ -416,6 +397,47 @@ async def test_at_least_once_writes_the_marker_last_and_loses_nothing(
     assert levels(from_copy) == {"A": 2, "B": 1}
 
 
+@pytest.mark.parametrize("keep_copy", [True, False])
+async def test_workers_killed_at_any_moment_leave_every_checkpoint_whole_and_once(
+    kafka_settings: Settings, keep_copy: bool
+) -> None:
+    await fill_inputs(kafka_settings, 1)
+    for lived in (3, 1, 8):  # checkpoints that each worker says it has made before it is killed
+        last = killed_after(kafka_settings, lived)
+        if not keep_copy:
+            shutil.rmtree(copy_folder(kafka_settings, PARTITION))
+    state = await taken(kafka_settings)
+    assert state.marker is not None
+    steps = state.marker.core["step"]
+    assert last <= steps <= last + 1  # the one in flight may have been committed, or not
+    expected: dict[str, float] = {}
+    for step in range(1, steps + 1):
+        expected |= dict.fromkeys(skus_of(step), step)
+    assert levels(state) == expected
+    assert state.stats.copy_used is keep_copy
+    assert await committed_values(kafka_settings, topics.DEMAND_WINDOWS) == [
+        b"%s at %d" % (sku.encode(), step) for step in range(1, steps + 1) for sku in skus_of(step)
+    ]
+
+
+def killed_after(settings: Settings, checkpoints: int) -> int:
+    """Runs a worker until it has made as many checkpoints, then SIGKILL; the last it told of."""
+    program = Path(__file__).with_name("checkpoints.py")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "FLASHCAST_TOPIC_PREFIX": settings.topic_prefix,
+        "FLASHCAST_DATA_DIR": str(settings.data_dir),
+    }
+    command = [sys.executable, str(program)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        told = [worker.stdout.readline() for _ in range(checkpoints)]
+        worker.kill()
+        return int([*told, *worker.stdout.readlines()][-1])
+
+
 async def commit_all(
     settings: Settings, checkpoints: Sequence[Checkpoint], partition: int = PARTITION
 ) -> None:
@@ -442,4 +464,44 @@ def contents(state: Restored) -> tuple[Any, ...]:
     """Everything but how it was read."""
     order = sorted(range(len(state.names)), key=state.names.__getitem__)
     rows = [(state.names[i], state.rows[i].tobytes()) for i in order]
-    return rows, state.marker, sorted(state.cuts), state.history, state.reference
+    return rows, state.marker, sorted(state.cuts), state.history
+
+
+async def test_a_broker_that_goes_away_fails_the_checkpoint_and_nothing_is_lost(
+    kafka: Kafka, kafka_settings: Settings
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter.delivery_timeout_s = 1.0
+    await restored(kafka_settings, emitter)
+    await emitter.commit(checkpoint(1, ["A", "B"]))
+    kafka.stop(kill=True)
+    try:
+        with pytest.raises(BrokerError, match=kafka_settings.bootstrap_servers):
+            await emitter.commit(checkpoint(2, ["A"]))
+        await emitter.stop()
+        with pytest.raises(BrokerError, match="cannot start"):
+            await emitter_for(kafka_settings, PARTITION).start()
+    finally:
+        kafka.start()
+    state = await taken(kafka_settings)
+    assert levels(state) in ({"A": 1, "B": 1}, {"A": 2, "B": 1})
+    await commit_all(kafka_settings, [checkpoint(3, ["A"])])
+    assert levels(await taken(kafka_settings)) == {"A": 3, "B": 1}
+
+
+async def test_the_embedded_broker_keeps_state_too(
+    embedded: EmbeddedBroker, tmp_path: Path
+) -> None:
+    plain = fresh_settings(
+        embedded.bootstrap_servers, tmp_path / "data", processing_guarantee="at_least_once"
+    )
+    create_topics(plain)
+    await fill_inputs(plain, 3)
+    await commit_all(plain, [checkpoint(1, ["A", "B"]), checkpoint(2, ["B"])])
+    from_copy = await taken(plain)
+    assert from_copy.stats.copy_used
+    assert levels(from_copy) == {"A": 1, "B": 2}
+    assert from_copy.history == [b"A at 1", b"B at 1", b"B at 2"]
+    shutil.rmtree(copy_folder(plain, PARTITION))
+    assert contents(await taken(plain)) == contents(from_copy)

@@ -89,6 +89,18 @@ def test_a_closed_copy_refuses_to_be_used(tmp_path: Path) -> None:
             use()
 
 
+def test_an_abandoned_copy_is_never_opened_again(tmp_path: Path) -> None:
+    copy = copy_with(tmp_path / "p0", ROWS)
+    copy.abandon()
+    copy.open()  # as a thread may that was started before
+    with pytest.raises(StateError, match="closed"):
+        copy.load()
+    other = LocalCopy(tmp_path / "p0")
+    other.open()
+    assert len(other.load().rows) == len(ROWS)
+    other.close()
+
+
 def test_a_discarded_copy_begins_anew(tmp_path: Path) -> None:
     copy = copy_with(tmp_path / "p0", ROWS)
     copy.discard()
