@@ -7,6 +7,7 @@ late), timestamps, headers and values; the counts must agree in the end.
 """
 
 import asyncio
+import heapq
 import json
 import sys
 from collections import deque
@@ -95,6 +96,7 @@ async def _rekeyed(source: Settings, target: Settings, shown: bool) -> dict[str,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 isolation_level=isolation_level(source),
+                fetch_max_wait_ms=50,  # questions about offsets queue behind a fetch that waits
                 **client_options(source),
             )
             stack.push_async_callback(consumer.stop)
@@ -247,22 +249,29 @@ async def merged(
     consumer.assign(list(bounds))
     for one, (begin, _) in bounds.items():
         consumer.seek(one, begin)
+    numbered = {one: number for number, one in enumerate(bounds)}
+    heads: list[tuple[int, int, TopicPartition]] = []  # (timestamp, number, of): one if it waits
     loop = asyncio.get_running_loop()
     heard = loop.time()
-    while True:
+    while unread or heads:
         starved = [one for one in unread if not waiting[one]]
-        if starved:
+        if starved:  # whether its next record is older than the others' is not known yet
             answer = await consumer.getmany(*starved, timeout_ms=500, max_records=RECORDS_MAX)
             for one, records in answer.items():
                 waiting[one].extend(record for record in records if record.offset < bounds[one][1])
+                if waiting[one]:
+                    heapq.heappush(heads, (waiting[one][0].timestamp, numbered[one], one))
             done = {one for one in starved if await consumer.position(one) >= bounds[one][1]}
             unread -= done
             heard = loop.time() if answer or done else heard
             if loop.time() - heard > STALL_S:
                 raise BrokerError(f"no record of {starved[0]} for {STALL_S:.0f} s: is it there?")
             continue
-        ready = [one for one in waiting if waiting[one]]
-        if not ready:
-            return
-        oldest = min(ready, key=lambda one: waiting[one][0].timestamp)
-        yield oldest, waiting[oldest].popleft()
+        oldest = heads[0][2]
+        record = waiting[oldest].popleft()
+        if waiting[oldest]:
+            after = (waiting[oldest][0].timestamp, numbered[oldest], oldest)
+            heapq.heapreplace(heads, after)
+        else:
+            heapq.heappop(heads)
+        yield oldest, record
