@@ -199,7 +199,12 @@ def learning_share(
         if knows == "learned":
             full = np.flatnonzero(sold == demand)
             memory.update(
-                full, sold[full], clicks[full].astype(np.float64), cents[full], list_cents[full], 0 * full
+                full,
+                sold[full],
+                clicks[full].astype(np.float64),
+                cents[full],
+                list_cents[full],
+                0 * full,
             )
         earned += float((sold * cents).sum())
         left = left - sold

@@ -153,7 +153,7 @@ def _regret_left(
 
 
 @njit
-def order(
+def _order(
     position: float,
     lead_mean: float,
     cover_mean: float,
@@ -222,3 +222,21 @@ def order(
     if batch > 0 and not endless:
         batch = min(batch, _root(ever, step, points, weights, position, reach) - quantity)
     return point - 1, quantity + max(batch, 0)
+
+
+@njit
+def orders(
+    position: Ints, lead_mean: Floats, cover_mean: Floats, cover_dispersion: Floats,
+    end_mean: Floats, end_dispersion: Floats, before_last: Floats, margin: Floats,
+    holding: Floats, loss: Floats, order_cost: float,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """(reorder point, order quantity) of each row [n], in units; arguments as in `_order`."""
+    points = np.empty(len(position), np.int64)
+    quantities = np.empty(len(position), np.int64)
+    for row in range(len(position)):
+        points[row], quantities[row] = _order(
+            max(position[row], 0), lead_mean[row], cover_mean[row], cover_dispersion[row],
+            end_mean[row], end_dispersion[row], before_last[row], margin[row], holding[row],
+            loss[row], order_cost,
+        )  # fmt: skip
+    return points, quantities

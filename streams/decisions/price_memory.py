@@ -11,11 +11,11 @@ as `CLICK_SHARE` of the effect of a price, taken as given, is in the clicks alre
 
 Buckets are summed while the price stays about the same until they hold `ORDERS_MIN` orders; then
 log(orders / clicks) is one observation of the line above, with variance
-NOISE / orders + SWING^2. The likelihood is kept in information form (a 3 x 3 matrix and a vector
-over level, b, g), so that it can be combined with any prior: with that of the SKU's category, which
-`posterior` estimates from all SKUs of it. Gelman et al., Bayesian Data Analysis, 3rd ed., chapter
-15 (hierarchical linear models); West and Harrison, Bayesian Forecasting and Dynamic Models, chapter
-6 (discounting).
+NOISE / orders + SWING^2; the level itself drifts from one to the next. The likelihood is kept in
+information form (a 3 x 3 matrix and a vector over level, b, g), so that it can be combined with any
+prior: with that of the SKU's category, which `posterior` estimates from all SKUs of it. Gelman et
+al., Bayesian Data Analysis, 3rd ed., chapter 15 (hierarchical linear models); West and Harrison,
+Bayesian Forecasting and Dynamic Models, 2nd ed., chapter 4 (levels that drift).
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ Ints = NDArray[np.int64]
 CLICK_SHARE: Final = 0.25
 ORDERS_MIN: Final = 8  # in one observation: below, log(orders) is biased
 NOISE: Final = 1.5  # variance of a count of orders, as a multiple of its mean
-SWING: Final = 0.1  # how much the level strays between observations, in logarithms
-REMEMBERED: Final = 0.98  # share of the old information kept at each observation
+SWING: Final = 0.1  # how much the level strays within one observation, in logarithms
+DRIFT: Final = 0.01  # standard deviation of a lasting change of the level between observations
 SAME_PRICE: Final = 0.01  # a price that differs by less counts as the same
 _MATRIX: Final = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # the six entries that are kept
 _FIELDS: Final[dict[str, tuple[tuple[int, ...], type]]] = {
@@ -147,9 +147,16 @@ class PriceMemory:
         effect = -(1.0 - CLICK_SHARE) * pending[:, 2:] / clicks[:, None]
         design = np.concatenate([np.ones((len(rows), 1)), effect], axis=1)
         products = np.stack([design[:, i] * design[:, j] for i, j in _MATRIX], axis=1)
-        kept = REMEMBERED * self.price_information[rows]
-        self.price_information[rows] = kept + weight[:, None] * products
-        score = REMEMBERED * self.price_score[rows]
+        information = self.price_information[rows].astype(np.float64)
+        score = self.price_score[rows].astype(np.float64)
+        # the level has drifted: information on it fades, that on b and g stays
+        level = information[:, :3]
+        faded = DRIFT**2 / (1.0 + DRIFT**2 * level[:, 0])
+        score -= (faded * score[:, 0])[:, None] * level
+        information -= faded[:, None] * np.stack(
+            [level[:, i] * level[:, j] for i, j in _MATRIX], axis=1
+        )
+        self.price_information[rows] = information + weight[:, None] * products
         self.price_score[rows] = score + (weight * response)[:, None] * design
 
     def posterior(self, rows: Ints, category: NDArray[np.integer]) -> Sensitivity:

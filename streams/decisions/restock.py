@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.decisions.newsvendor import critical_ratio
-from streams.decisions.order_size import order
-from streams.jit import njit
+from streams.decisions.order_size import orders
 from streams.settings import Settings
 
 Floats = NDArray[np.float64]
@@ -122,12 +121,19 @@ def decide(inputs: RestockInputs, policy: RestockPolicy) -> RestockDecisions:
     reason[~inputs.position_known] = Reason.STOCK_UNKNOWN
     quantity = np.zeros(len(cost), np.int64)
     point = np.zeros_like(quantity)
-    _fill(
-        inputs.inventory_position, inputs.lead_mean, inputs.cover_mean, inputs.cover_dispersion,
-        np.where(ends, inputs.end_mean, np.inf), inputs.end_dispersion,
-        _before_last(inputs, policy), margin, holding, loss,
-        float(policy.order_cost_cents), policy.order_quantity_max, reason, point, quantity,
+    rows = np.flatnonzero(np.isin(reason, (Reason.COVER, Reason.LAST_CHANCE, Reason.COOLDOWN)))
+    point[rows], wanted = orders(
+        inputs.inventory_position[rows], inputs.lead_mean[rows], inputs.cover_mean[rows],
+        inputs.cover_dispersion[rows], np.where(ends, inputs.end_mean, np.inf)[rows],
+        inputs.end_dispersion[rows], _before_last(inputs, policy)[rows], margin[rows],
+        holding[rows], loss[rows], float(policy.order_cost_cents),
     )  # fmt: skip
+    small = rows[wanted == 0]
+    reason[small] = np.where(
+        inputs.inventory_position[small] > point[small], Reason.ENOUGH, Reason.TOO_SMALL
+    )
+    ordering = reason[rows] != Reason.COOLDOWN
+    quantity[rows[ordering]] = np.minimum(wanted[ordering], policy.order_quantity_max)
     return RestockDecisions(
         order_quantity=quantity,
         reorder_point=point,
@@ -147,26 +153,3 @@ def _before_last(inputs: RestockInputs, policy: RestockPolicy) -> Floats:
     passed = reviews * policy.review_period_ms - inputs.lead_time_ms
     share: Floats = np.clip(passed / after, 0.0, 1.0)
     return share
-
-
-@njit
-def _fill(
-    position: Ints, lead_mean: Floats, cover_mean: Floats, cover_dispersion: Floats,
-    end_mean: Floats, end_dispersion: Floats, before_last: Floats, margin: Floats,
-    holding: Floats, loss: Floats, order_cost: float, quantity_max: int,
-    reason: NDArray[np.int8], point: Ints, quantity: Ints,
-) -> None:  # fmt: skip
-    """Fills `point`, `quantity` and `reason` [n] row by row."""
-    for row in range(len(position)):
-        if reason[row] not in (Reason.COVER, Reason.LAST_CHANCE, Reason.COOLDOWN):
-            continue
-        point[row], wanted = order(
-            position[row], lead_mean[row], cover_mean[row], cover_dispersion[row], end_mean[row],
-            end_dispersion[row], before_last[row], margin[row], holding[row], loss[row], order_cost,
-        )  # fmt: skip
-        if position[row] > point[row]:
-            reason[row] = Reason.ENOUGH
-        elif wanted == 0:
-            reason[row] = Reason.TOO_SMALL
-        elif reason[row] != Reason.COOLDOWN:
-            quantity[row] = min(wanted, quantity_max)
