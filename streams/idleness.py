@@ -37,9 +37,6 @@ class _Silence:
     since_ms: int | None = None
     until_ms: int = 0
 
-    def lasts_ms(self) -> int:
-        return -1 if self.since_ms is None else self.until_ms - self.since_ms
-
 
 class Idleness:
     """Of the topics of one partition number, in the order of their kinds."""
@@ -49,6 +46,7 @@ class Idleness:
     ) -> None:
         self._watermarks = watermarks
         self._timeout_ms = idle_timeout_ms
+        self._gap_ms = max(idle_timeout_ms, ANSWER_GAP_MS)
         self._bucket_ms = bucket_ms
         self._silences = [_Silence() for _ in watermarks]
         self._samples: list[deque[Sample]] = [deque() for _ in watermarks]
@@ -57,8 +55,7 @@ class Idleness:
     def empty(self, kind: int, monotonic_ms: int) -> None:
         """A fetch was answered with nothing, and nothing of the topic waits."""
         silence = self._silences[kind]
-        gap_ms = max(self._timeout_ms, ANSWER_GAP_MS)
-        if silence.since_ms is None or monotonic_ms - silence.until_ms > gap_ms:
+        if silence.since_ms is None or monotonic_ms - silence.until_ms > self._gap_ms:
             silence.since_ms = monotonic_ms
         silence.until_ms = monotonic_ms
 
@@ -66,9 +63,14 @@ class Idleness:
         """Records came, or fetches went unanswered: silence begins anew."""
         self._silences[kind].since_ms = None
 
-    def is_idle(self, kind: int) -> bool:
-        """Whether the topic has been silent for the time-out."""
-        return self._silences[kind].lasts_ms() >= self._timeout_ms
+    def is_idle(self, kind: int, monotonic_ms: int) -> bool:
+        """Whether the topic has been silent for the time-out, and said so lately."""
+        silence = self._silences[kind]
+        return (
+            silence.since_ms is not None
+            and silence.until_ms - silence.since_ms >= self._timeout_ms
+            and monotonic_ms - silence.until_ms <= self._gap_ms
+        )
 
     def cuts(self, monotonic_ms: int, now_ms: int | None, content_end_ms: int) -> list[Cut]:
         """New cuts, already added to the watermarks.
@@ -76,12 +78,13 @@ class Idleness:
         `content_end_ms` is the end of the newest open bucket that holds anything, NEVER_MS if none.
         """
         kinds = range(len(self._watermarks))
-        idle = [kind for kind in kinds if self.is_idle(kind)]
+        idle = [kind for kind in kinds if self.is_idle(kind, monotonic_ms)]
         talking = [kind for kind in kinds if kind not in idle]
-        settled = [self._settled_ms(kind, monotonic_ms, now_ms) for kind in talking]
+        unheard_ms = max((monotonic_ms - self._silences[kind].until_ms for kind in idle), default=0)
+        reached = [self._settled_ms(kind, monotonic_ms, now_ms, unheard_ms) for kind in talking]
         if talking:
             self._last_words = None
-            reach_ms = min(settled)
+            reach_ms = min(reached)
         else:
             reach_ms = min(self._all_idle_ms(), content_end_ms)
         if reach_ms == NEVER_MS:
@@ -105,14 +108,17 @@ class Idleness:
         last_ms = self._last_words[1]
         return NEVER_MS if last_ms == NEVER_MS else last_ms + max(0, until_ms - since_ms)
 
-    def _settled_ms(self, kind: int, monotonic_ms: int, now_ms: int | None) -> int:
-        """The watermark that the topic had a time-out ago, by either clock."""
+    def _settled_ms(self, kind: int, monotonic_ms: int, now_ms: int | None, unheard_ms: int) -> int:
+        """The watermark that the topic had a time-out before the others' last empty answers, which
+        are `unheard_ms` ago, by either clock.
+        """
         watermark, samples = self._watermarks[kind], self._samples[kind]
         newest = Sample(monotonic_ms, watermark.timestamp_ms, watermark.watermark_ms)
+        ago_ms = self._timeout_ms + unheard_ms
 
         def is_settled(sample: Sample) -> bool:
-            return sample.monotonic_ms <= monotonic_ms - self._timeout_ms or (
-                now_ms is not None and sample.timestamp_ms <= now_ms - self._timeout_ms
+            return sample.monotonic_ms <= monotonic_ms - ago_ms or (
+                now_ms is not None and sample.timestamp_ms <= now_ms - ago_ms
             )
 
         if is_settled(newest):

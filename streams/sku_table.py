@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.codec.columns import Columns, NameArrays
-from streams.codec.siphash import HashKey, hash64
+from streams.codec.siphash import HashKey
 from streams.errors import ContractError, Reason
 from streams.partitioner import CODES, partition_of
 from streams.settings import Partitioner
+from streams.sku_hash import hash_all, join
 from streams.sku_kernel import fill_rows, fill_slots, remove_slot
 
 MISPLACED: Final = -2  # in Columns.row: the key belongs to another partition
@@ -131,11 +132,9 @@ class SkuTable:
 
     def _rows_of(self, skus: Sequence[bytes], *, insert: bool) -> NDArray[np.int32]:
         n = len(skus)
-        length = np.fromiter((len(sku) for sku in skus), np.int64, n)
-        at = np.cumsum(length) - length
-        hashes = np.fromiter((hash64(self._hash_key, sku) for sku in skus), np.uint64, n)
+        data, at, length = join(skus)
+        hashes = hash_all(self._hash_key, data, at, length)
         rows = np.zeros(n, np.int32)
-        data = np.frombuffer(b"".join(skus), np.uint8)
         self._fill(n, data, np.ones(n, np.bool_), at, length, hashes, rows, insert)
         return rows
 

@@ -24,16 +24,18 @@ from numpy.typing import NDArray
 from streams import windows_kernel as kernel
 from streams.codec.columns import Columns
 from streams.dedupe import Duplicates
-from streams.errors import StateError
+from streams.errors import ConfigurationError, StateError
 from streams.history import History
 from streams.idleness import Idleness
 from streams.settings import Settings
 from streams.sku_table import MISPLACED, SkuTable
 from streams.topics import EVENT_TOPICS
 from streams.watermark import NEVER_MS, Cut, Watermark
+from streams.window_rows import WindowRows
 
 Int64s = NDArray[np.int64]
 CELLS_MIN: Final = 4
+CELLS_MAX: Final = 1_024
 
 
 class Verdict(IntEnum):
@@ -101,6 +103,13 @@ class Windows:
     """Open buckets by SKU row, and what their verdicts depend on."""
 
     def __init__(self, config: WindowsConfig, skus: SkuTable) -> None:
+        if config.cells > CELLS_MAX:
+            raise ConfigurationError(
+                f"FLASHCAST_ALLOWED_LATENESS_MS {config.allowed_lateness_ms} and "
+                f"FLASHCAST_FUTURE_TOLERANCE_MS {config.future_tolerance_ms} together span more "
+                f"than {CELLS_MAX - 2} buckets of FLASHCAST_BUCKET_MS {config.bucket_ms}: a SKU "
+                "would take more than 64 kB; choose larger buckets"
+            )
         self.config = config
         self.closed_through_ms = NEVER_MS  # all buckets that end here or before are closed
         self.counts = np.zeros((len(EVENT_TOPICS), len(Verdict)), np.int64)  # [kind, verdict]
@@ -111,8 +120,7 @@ class Windows:
         self._watermarks = [Watermark(config.allowed_lateness_ms) for _ in EVENT_TOPICS]
         self._idleness = Idleness(self._watermarks, config.idle_timeout_ms, config.bucket_ms)
         self._waiting: list[tuple[Columns, int] | None] = [None for _ in EVENT_TOPICS]
-        self._restored: dict[int, list[int]] = {}  # bucket to rows that had it when restored
-        self._rows = _row_arrays(0, config.cells)
+        self._rows = WindowRows(config.cells)
         self._grow()
 
     # -- records in
@@ -161,7 +169,7 @@ class Windows:
                 stop,
                 limits,
                 events,
-                self._rows,
+                self._rows.arrays,
                 duplicates.current,
                 duplicates.previous,
                 duplicates.entered,
@@ -171,10 +179,10 @@ class Windows:
         )
         if reached < 0:
             index = -1 - reached
+            sku = self._skus.name(int(events.row[index])).decode()
             raise StateError(
-                f"{EVENT_TOPICS[kind]} offset {events.offset[index]}: the row of SKU "
-                f"{self._skus.name(int(events.row[index]))!r} holds buckets that cannot be open "
-                "now; discard the partition's memory and restore it"
+                f"{EVENT_TOPICS[kind]} offset {events.offset[index]}: the row of SKU {sku!r} holds "
+                "buckets that cannot be open now; discard the partition's memory and restore it"
             )
         return reached
 
@@ -224,7 +232,7 @@ class Windows:
         Without `now_ms`, the wall clock that record timestamps are of, a topic that never speaks
         holds up a backlog of the others by the idle time-out at every few buckets.
         """
-        newest = self._newest_bucket()
+        newest = self._rows.newest_bucket()
         content_end_ms = NEVER_MS if newest is None else (newest + 1) * self.config.bucket_ms
         cuts = self._idleness.cuts(monotonic_ms, now_ms, content_end_ms)
         self._advance()
@@ -234,7 +242,7 @@ class Windows:
 
     def next_bucket_ms(self) -> int | None:
         """Start of the bucket that `close` would close now."""
-        bucket = self._oldest_bucket()
+        bucket = self._rows.oldest_bucket()
         if bucket is None or (bucket + 1) * self.config.bucket_ms > self.watermark_ms:
             return None
         return bucket * self.config.bucket_ms
@@ -248,11 +256,8 @@ class Windows:
         if start_ms is None:
             self._advance()
             return None
-        bucket = start_ms // self.config.bucket_ms
-        rows = self._take_active(bucket)
-        sums = np.zeros((len(rows), kernel.CELL_FIELDS), np.int64)
-        kernel.close_cells(rows, bucket % self.config.cells, bucket, self._rows, sums)
-        closed = _closed_bucket(start_ms, rows.astype(np.int64), sums)
+        rows, sums = self._rows.close(start_ms // self.config.bucket_ms)
+        closed = _closed_bucket(start_ms, rows, sums)
         self.history.push(
             closed.rows,
             np.full(len(rows), start_ms),
@@ -272,38 +277,20 @@ class Windows:
         if watermark_ms == NEVER_MS:
             return False
         through_ms = watermark_ms // self.config.bucket_ms * self.config.bucket_ms
-        oldest = self._oldest_bucket()
+        oldest = self._rows.oldest_bucket()
         if oldest is not None:
             through_ms = min(through_ms, oldest * self.config.bucket_ms)
         moved = through_ms > self.closed_through_ms
         self.closed_through_ms = max(self.closed_through_ms, through_ms)
         return moved
 
-    def _open_buckets(self) -> list[int]:
-        counted = self._rows.active_bucket[self._rows.active_count > 0]
-        return [*(int(bucket) for bucket in counted), *self._restored]
-
-    def _oldest_bucket(self) -> int | None:
-        return min(self._open_buckets(), default=None)
-
-    def _newest_bucket(self) -> int | None:
-        return max(self._open_buckets(), default=None)
-
-    def _take_active(self, bucket: int) -> NDArray[np.int32]:
-        cell = bucket % self.config.cells
-        rows = np.array(self._restored.pop(bucket, []), np.int32)
-        count = int(self._rows.active_count[cell])
-        if count and self._rows.active_bucket[cell] == bucket:
-            rows = np.concatenate([rows, self._rows.active[cell, :count]])
-            self._rows.active_count[cell] = 0
-        return np.sort(rows)
-
     # -- rows
 
     @property
     def dirty(self) -> NDArray[np.bool_]:
         """Rows changed since the caller last cleared it: [capacity], the array itself."""
-        return self._rows.dirty
+        self._grow()
+        return self._rows.arrays.dirty
 
     @property
     def history_start_ms(self) -> int:
@@ -313,12 +300,13 @@ class Windows:
 
     def units_between(self, rows: Int64s, from_ms: int) -> Int64s:
         """Units ordered in closed buckets whose middle is at `from_ms` or later. int64 [n]"""
+        self._grow()
         return self.history.units_between(rows, from_ms)
 
     def open_units(self, rows: Int64s) -> Int64s:
         """Units ordered in buckets not closed yet. int64 [n]"""
-        units: Int64s = self._rows.cells[rows, :, kernel.UNITS].sum(axis=1)
-        return units
+        self._grow()
+        return self._rows.open_units(rows)
 
     def release(self, rows: Sequence[int], committed: Mapping[str, Any]) -> list[tuple[int, bytes]]:
         """Free the rows of SKUs that left the sale, as far as that loses nothing.
@@ -330,72 +318,34 @@ class Windows:
         waiting = [columns.row[begin : columns.n] for columns, begin in filter(None, self._waiting)]
         waiting_rows = set(np.concatenate(waiting).tolist()) if waiting else set()
         positions = [int(topic["position"]) for topic in committed["topics"]]
+        closed_through_bucket = int(committed["closed_through_ms"]) // self.config.bucket_ms
         freed: list[tuple[int, bytes]] = []
         for row in rows:
-            head = self._rows.heads[row]
-            last_end_ms = (int(head[kernel.LAST_BUCKET]) + 1) * self.config.bucket_ms
-            if (
-                row not in waiting_rows
-                and not self._rows.dirty[row]
-                and not self._rows.cells[row, :, kernel.BUCKET].any()
-                and last_end_ms <= int(committed["closed_through_ms"])
-                and (head[: len(positions)] < positions).all()
+            if row not in waiting_rows and self._rows.is_settled(
+                row, positions, closed_through_bucket
             ):
                 freed.append((row, self._skus.name(row)))
                 self._skus.remove(row)
-                head[:] = -1
+                self._rows.reset(row)
         self.history.reset(np.array([row for row, _ in freed], np.int64))
         return freed
 
     def _grow(self) -> None:
-        capacity, old = self._skus.capacity, len(self._rows.heads)
-        if capacity == old:
-            return
-        wider = _row_arrays(capacity, self.config.cells)
-        wider.cells[:old] = self._rows.cells
-        wider.heads[:old] = self._rows.heads
-        wider.dirty[:old] = self._rows.dirty
-        wider.active[:, :old] = self._rows.active
-        wider.active_count[:] = self._rows.active_count
-        wider.active_bucket[:] = self._rows.active_bucket
-        self._rows = wider
-        self.history.grow(capacity)
+        """Every row that the SKU table has given has its place here: kernels check no index."""
+        if self._rows.grow(self._skus.capacity):
+            self.history.grow(self._skus.capacity)
 
     # -- state
 
     def gather(self, rows: Int64s) -> dict[str, NDArray[Any]]:
         """The rows' state for a snapshot: arrays [n, ...], copied."""
-        cells = self._rows.cells[rows]
-        return {
-            "open_bucket": cells[:, :, kernel.BUCKET],
-            "open_events": cells[:, :, kernel.CLICKS : kernel.UNITS].astype(np.uint32),
-            "open_units": cells[:, :, kernel.UNITS],
-            "open_revenue_cents": cells[:, :, kernel.REVENUE],
-            "open_price_sum": cells[:, :, kernel.PRICE_SUM],
-            "stamps": self._rows.heads[rows, : len(EVENT_TOPICS)],
-            "last_bucket": self._rows.heads[rows, kernel.LAST_BUCKET],
-        }
+        self._grow()
+        return self._rows.gather(rows)
 
     def scatter(self, rows: Int64s, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `gather` gave, into rows that are still empty."""
         self._grow()
-        bucket = state["open_bucket"]
-        if bucket.shape[1:] != (self.config.cells,):
-            raise StateError(
-                f"rows with {bucket.shape[1]} open buckets each do not fit the "
-                f"{self.config.cells} that bucket and lateness now ask for; set them back"
-            )
-        cells = np.zeros((len(rows), *self._rows.cells.shape[1:]), np.int64)
-        cells[:, :, kernel.BUCKET] = bucket
-        cells[:, :, kernel.CLICKS : kernel.UNITS] = state["open_events"]
-        cells[:, :, kernel.UNITS] = state["open_units"]
-        cells[:, :, kernel.REVENUE] = state["open_revenue_cents"]
-        cells[:, :, kernel.PRICE_SUM] = state["open_price_sum"]
-        self._rows.cells[rows] = cells
-        self._rows.heads[rows, : len(EVENT_TOPICS)] = state["stamps"]
-        self._rows.heads[rows, kernel.LAST_BUCKET] = state["last_bucket"]
-        for at, cell in zip(*np.nonzero(bucket), strict=True):
-            self._restored.setdefault(int(bucket[at, cell]), []).append(int(rows[at]))
+        self._rows.scatter(rows, state)
 
     def load_history(
         self,
@@ -412,9 +362,7 @@ class Windows:
         Those that the rows are yet to close (again) are left out.
         """
         self._grow()
-        closed = (
-            bucket_start_ms // self.config.bucket_ms <= (self._rows.heads[rows, kernel.LAST_BUCKET])
-        )
+        closed = bucket_start_ms // self.config.bucket_ms <= self._rows.last_bucket(rows)
         self.history.push(
             *(
                 column[closed]
@@ -450,17 +398,6 @@ class Windows:
     def add_cut(self, cut: Cut) -> None:
         """A cut read back from the changelog; it counts from its position on."""
         self._watermarks[cut.kind].add(cut)
-
-
-def _row_arrays(capacity: int, cells: int) -> kernel.RowArrays:
-    return kernel.RowArrays(
-        cells=np.zeros((capacity, cells, kernel.CELL_FIELDS), np.int64),
-        heads=np.full((capacity, kernel.HEAD_FIELDS), -1, np.int64),
-        dirty=np.zeros(capacity, np.bool_),
-        active=np.zeros((cells, capacity), np.int32),
-        active_count=np.zeros(cells, np.int64),
-        active_bucket=np.zeros(cells, np.int64),
-    )
 
 
 def _event_arrays(columns: Columns) -> kernel.EventArrays:

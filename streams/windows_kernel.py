@@ -212,9 +212,7 @@ def _count(
 
 
 @njit
-def close_cells(
-    closing: NDArray[np.int32], cell: int, bucket: int, rows: RowArrays, sums: Int64s
-) -> None:
+def close_cells(closing: Int64s, cell: int, bucket: int, rows: RowArrays, sums: Int64s) -> None:
     """Move one bucket's cells of the rows `closing` to `sums`, int64 [n, CELL_FIELDS]."""
     for i in range(len(closing)):
         row = closing[i]

@@ -71,6 +71,7 @@ class Shell:
         self.stage = Stage(self.config, self.logs)
         self.now_ms = 1_000_000
         self.cuts: list[Cut] = []  # taken and not yet durable
+        self.left: list[str] = []  # likewise
         # what is durable
         self.marker: tuple[dict, list[int]] | None = None
         self.rows: dict[str, dict[str, np.ndarray]] = {}
@@ -79,7 +80,9 @@ class Shell:
 
     def act(self) -> None:
         rng, stage = self.rng, self.stage
-        action = rng.choice(["step"] * 6 + ["close"] * 3 + ["silence", "checkpoint", "crash"])
+        action = rng.choice(
+            ["step"] * 12 + ["close"] * 6 + ["silence", "checkpoint", "crash"] * 2 + ["leave"]
+        )
         if action == "step":
             stage.step(rng.randrange(3), rng.choice([1, 3, 20, 200]))
         elif action == "close":
@@ -88,10 +91,20 @@ class Shell:
             self.silence(rng.choice([1_000, 6_000, 20_000]))
         elif action == "checkpoint":
             self.checkpoint(whole=True)
+        elif action == "leave":
+            self.leave()
         elif rng.random() < 0.3:
             if not self.exactly_once:
                 self.checkpoint(whole=False)
             self.crash()
+
+    def leave(self) -> None:
+        """Some SKUs leave the sale, though they may come back; others take their rows."""
+        skus = self.stage.skus
+        rows = [row for row in range(skus.size) if skus.name(row) and self.rng.random() < 0.5]
+        if self.marker is not None:
+            freed = self.stage.windows.release(rows, self.marker[0])
+            self.left += [sku.decode() for _, sku in freed]
 
     def silence(self, for_ms: int) -> None:
         """Time passes; topics read to their end (here: or not at all) answer with nothing."""
@@ -110,6 +123,9 @@ class Shell:
         self.outputs += stage.outputs
         self.kept_cuts |= {cut.key: cut.value for cut in self.cuts}
         stage.outputs, self.cuts = [], []
+        for name in self.left:
+            if whole or self.rng.random() < 0.5:
+                self.rows.pop(name, None)
         dirty = np.flatnonzero(stage.windows.dirty)
         state = stage.windows.gather(dirty)
         for at, row in enumerate(dirty):
@@ -118,6 +134,7 @@ class Shell:
                     name: array[at : at + 1] for name, array in state.items()
                 }
         if whole:
+            self.left = []
             stage.windows.dirty[:] = False
             self.marker = stage.windows.meta(), [stage.position(kind) for kind in range(3)]
 
@@ -125,7 +142,7 @@ class Shell:
         """A new stage from what is durable."""
         judged = self.stage.verdicts
         self.stage = stage = Stage(self.config, self.logs)
-        self.cuts = []
+        self.cuts, self.left = [], []
         kept = [Cut.decode(value) for value in self.kept_cuts.values()]
         if self.marker is not None:
             stage.windows.restore_meta(self.marker[0], kept)
@@ -142,8 +159,6 @@ class Shell:
                 for offset, verdict in judged[kind].items()
                 if not self.exactly_once or offset < positions[kind]
             }
-        # in at_least_once what a row holds already is judged as stamped: the earlier word stands
-        self.earlier = judged
 
     def finish(self) -> None:
         stage = self.stage
@@ -172,7 +187,7 @@ def check(shell: Shell) -> None:
             found = stage.verdicts[kind][event.offset]
             expected = NAMES[said[kind][event.offset]]
             if not shell.exactly_once and found == Verdict.STAMPED:
-                continue  # its row had it, or what came after it, from before a crash
+                continue  # its row has it, or what came after it, from before a crash
             assert found == expected, (kind, event)
     expected_windows = windows(shell.logs, said, config.bucket_ms)
     found_windows: dict[tuple[str, int], tuple] = {}
