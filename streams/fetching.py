@@ -8,6 +8,7 @@ one by one and packed again, slower.
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,6 +29,7 @@ log = structlog.get_logger("flashcast.fetching")
 _PARTITION_BYTES_MAX: Final = 1 << 20  # one partition's share of one answer
 _BATCH_BYTES_MAX: Final = 1 << 30  # of a batch packed again from records: never full
 _POLL_S: Final = 0.2
+STALL_TIMEOUT_S: Final = 60.0
 _AiokafkaRecords: Final = aiokafka_fetcher.MemoryRecords
 
 
@@ -279,36 +281,50 @@ class RawReader:
 
     def __init__(self, consumer: AIOKafkaConsumer, logical: Callable[[str], str]) -> None:
         self._consumer = consumer
+        self._logical = logical
         self._drain = Drain(consumer, logical, raw=aiokafka_fetcher.MemoryRecords is KeptRecords)
 
-    async def read(
-        self, topic: str, partition: int, begin: int, end: int, stall_timeout_s: float = 60.0
-    ) -> AsyncIterator[Fetch]:
+    async def read(self, topic: str, partition: int, begin: int, end: int) -> AsyncIterator[Fetch]:
         """Every record of `topic` (its name on the broker) with begin <= offset < end.
 
-        Raises BrokerError when nothing arrives for `stall_timeout_s`, StateError when the log no
-        longer reaches back to `begin`.
+        Raises BrokerError when nothing arrives for `STALL_TIMEOUT_S`, StateError when the log no
+        longer reaches back to `begin`, CodecError for a corrupt batch.
         """
-        if begin >= end:
+        async for fetch in self.read_all({TopicPartition(topic, partition): (begin, end)}):
+            yield fetch
+
+    async def read_all(
+        self, ranges: Mapping[TopicPartition, tuple[int, int]]
+    ) -> AsyncIterator[Fetch]:
+        """The same of several topic partitions at a time, as they come."""
+        open_ends = {tp: end for tp, (begin, end) in ranges.items() if begin < end}
+        if not open_ends:
             return
-        tp = TopicPartition(topic, partition)
-        self._consumer.assign([tp])
-        self._consumer.seek(tp, begin)
-        position, silent_s = begin, 0.0
-        while position < end:
+        self._consumer.assign(list(open_ends))
+        positions = {}
+        for tp in open_ends:
+            begin = ranges[tp][0]
+            self._consumer.seek(tp, begin)
+            positions[self._logical(tp.topic), tp.partition] = tp, begin
+        silent_since = time.monotonic()
+        while open_ends:
             await self._drain.wait(_POLL_S)
             drained = await self._drain.take()
             if drained.error is not None:
                 raise _ours(drained.error)
-            fetches = [fetch for fetch in drained.fetches if fetch.first_offset == position]
-            silent_s = 0.0 if fetches else silent_s + _POLL_S
-            if silent_s > stall_timeout_s:
-                raise BrokerError(
-                    f"{topic}/{partition}: nothing came at offset {position}, {end} is the end"
-                )
-            for fetch in fetches:
-                position = fetch.next_offset
-                yield fetch if position <= end else cut(fetch, end)
+            for fetch in drained.fetches:
+                tp, position = positions[fetch.topic, fetch.partition]
+                if fetch.first_offset != position or tp not in open_ends:
+                    continue
+                silent_since = time.monotonic()
+                positions[fetch.topic, fetch.partition] = tp, fetch.next_offset
+                end = open_ends[tp]
+                if fetch.next_offset >= end:
+                    del open_ends[tp]
+                    self._consumer.pause(tp)
+                yield fetch if fetch.next_offset <= end else cut(fetch, end)
+            if time.monotonic() - silent_since > STALL_TIMEOUT_S:
+                raise BrokerError(f"nothing came for {STALL_TIMEOUT_S:g} s of {sorted(open_ends)}")
 
 
 def _ours(error: Exception) -> FlashcastError:
@@ -323,16 +339,3 @@ def cut(fetch: Fetch, end: int) -> Fetch:
         if fetch.first_offset <= r.offset < end
     )
     return Fetch(fetch.topic, fetch.partition, fetch.first_offset, end, kept)
-
-
-async def offsets_of(
-    lookup: Callable[[list[TopicPartition]], Any], topic: str, partitions: Iterable[int]
-) -> Mapping[int, int]:
-    """Offsets by partition from a consumer's `beginning_offsets` or `end_offsets`; KafkaError as
-    BrokerError.
-    """
-    try:
-        found = await lookup([TopicPartition(topic, partition) for partition in partitions])
-    except KafkaError as error:
-        raise BrokerError(f"{topic}: offsets cannot be read: {error}") from None
-    return {tp.partition: offset for tp, offset in found.items()}

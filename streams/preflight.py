@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.batches import iter_records
 from streams.errors import BrokerError, ConfigurationError
-from streams.fetching import RawReader, client_options, isolation_level, offsets_of
+from streams.fetching import RawReader, client_options, isolation_level
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
@@ -35,6 +35,7 @@ async def check(settings: Settings) -> int:
         auto_offset_reset="none",
         isolation_level=isolation_level(settings),
         check_crcs=False,
+        fetch_max_wait_ms=20,  # a request for offsets waits behind a fetch
         **client_options(settings),
     )
     try:
@@ -77,24 +78,26 @@ async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions
     """Refuses when more than 1 % of the newest records lie where their key does not belong."""
     if settings.partitioner == "none" or partitions == 1:
         return
-    prefix = settings.topic_prefix
-    reader = RawReader(consumer, lambda name: name.removeprefix(prefix))
-    each = -(-SAMPLE_RECORDS // (len(EVENT_TOPICS) * partitions))
+    tps = [
+        TopicPartition(settings.topic(topic), number)
+        for topic in EVENT_TOPICS
+        for number in range(partitions)
+    ]
+    await consumer._client.set_topics({tp.topic for tp in tps})  # all at once: quicker
+    begins = await consumer.beginning_offsets(tps)
+    ends = await consumer.end_offsets(tps)
+    each = -(-SAMPLE_RECORDS // len(tps))
+    newest = {tp: (max(begins[tp], ends[tp] - each), ends[tp]) for tp in tps}
     seen = wrong = 0
     example = ""
-    for topic in EVENT_TOPICS:
-        name = settings.topic(topic)
-        begins = await offsets_of(consumer.beginning_offsets, name, range(partitions))
-        ends = await offsets_of(consumer.end_offsets, name, range(partitions))
-        for number in range(partitions):
-            begin = max(begins[number], ends[number] - each)
-            async for fetch in reader.read(name, number, begin, ends[number]):
-                for record in iter_records(fetch.data, fetch.first_offset):
-                    seen += 1
-                    key = record.key
-                    if key and partition_of(key, partitions, settings.partitioner) != number:
-                        wrong += 1
-                        example = f"{name}/{number} offset {record.offset} has key {key[:64]!r}"
+    async for fetch in RawReader(consumer, lambda name: name).read_all(newest):
+        for record in iter_records(fetch.data, fetch.first_offset):
+            seen += 1
+            belongs = partition_of(record.key or b"", partitions, settings.partitioner)
+            if record.key and belongs != fetch.partition:
+                wrong += 1
+                where = f"{fetch.topic}/{fetch.partition} offset {record.offset}"
+                example = f"{where} has key {record.key[:64]!r}"
     if seen >= SAMPLE_RECORDS_MIN and wrong > WRONG_SHARE_MAX * seen:
         raise ConfigurationError(
             f"{wrong} of {seen} sampled records are not in the partition of their key under "

@@ -39,12 +39,11 @@ class Turn:
                 for owned in several
                 if owned.broken is None
             ]
-            busy = any(worked)
-        closed = self._close(several)
+            busy = self._close(several) or any(worked)
         for owned in several:
             if owned.broken is None:
                 _guarded(owned, self._take, owned)
-        return busy or closed
+        return busy
 
     def _close(self, several: Sequence[Owned]) -> bool:
         healthy = [owned for owned in several if owned.broken is None]
