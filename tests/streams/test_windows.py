@@ -149,7 +149,7 @@ def test_a_topic_with_a_waiting_record_is_not_idle() -> None:
 
 
 @pytest.mark.parametrize("bucket_ms", [100, 1_000, 10_000, 3_600_000])
-@pytest.mark.parametrize("span_ms", [0, 1, 99, 5_000, 10_000, 605_000])
+@pytest.mark.parametrize("span_ms", [0, 1, 99, 5_000, 10_000, 100_000])
 def test_there_are_cells_enough_that_no_three_topics_wait_for_each_other(
     bucket_ms: int, span_ms: int
 ) -> None:
@@ -162,9 +162,8 @@ def test_there_are_cells_enough_that_no_three_topics_wait_for_each_other(
 
 
 def test_lateness_of_too_many_buckets_is_refused() -> None:
-    config = WindowsConfig(100, 600_000, 5_000, 1_000, 5_000)
     with pytest.raises(ConfigurationError, match="FLASHCAST_ALLOWED_LATENESS_MS 600000"):
-        Stage(config, [[], [], []])
+        WindowsConfig(100, 600_000, 5_000, 1_000, 5_000)
 
 
 def test_a_row_that_came_after_the_last_event_can_be_asked_about() -> None:
