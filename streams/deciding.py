@@ -161,7 +161,7 @@ class Decider:
             prediction.load_mean.sum(axis=0).tolist(),
             prediction.load_variance.sum(axis=0).tolist(),
         )
-        situation = Situation.at(origin.at_ms, origin.rows, prediction, self)
+        situation = self._situation(origin, prediction)
         skus = [name_of(int(row)).decode() for row in origin.rows]
         valid_ms = origin.at_ms + 2 * self.settings.forecast_interval_ms
         if self._expired(valid_ms, now_ms, "forecast", len(skus)):
@@ -173,6 +173,36 @@ class Decider:
         if self.settings.deciding:
             self._restock(situation, skus, now_ms)
             self._reprice(situation, skus, now_ms)
+
+    def _situation(self, origin: Origin, prediction: Prediction) -> Situation:
+        rows, at_ms, reference = origin.rows, origin.at_ms, self.reference
+        left = closing.time_left_ms(rows, at_ms, reference)
+        list_price = reference.list_price_cents[rows]
+        on_hand = self.ledger.on_hand(rows, reference)
+        ordered = self.restocks.outstanding(rows, reference.stock_as_of_ms[rows])
+        sensitivity = self.prices.posterior(rows, reference.category[rows])
+        return Situation(
+            at_ms=at_ms,
+            rows=rows,
+            prediction=prediction,
+            reference=reference,
+            has_catalog=reference.has_catalog[rows],
+            has_stock=reference.has_stock[rows],
+            in_sale=(left > 0) & (reference.sale_start_ms[rows] <= at_ms),
+            censored=reference.has_stock[rows] & (on_hand == 0),
+            time_left_ms=left,
+            inventory_position=on_hand + reference.on_order[rows] + ordered,
+            price_cents=self.prices.current_price_cents(
+                rows, self.shown_cents[rows], self.shown_at_ms[rows], list_price
+            ),
+            price_sensitivity=sensitivity.price,
+            competitor_sensitivity=sensitivity.competitor,
+            changes_last_hour=self.prices.changes_last_hour(rows, at_ms),
+            since_change_ms=self.prices.since_change_ms(rows, at_ms),
+            since_restock_ms=self.restocks.since_restock_ms(rows, at_ms),
+            review_period_ms=self.settings.review_period_ms,
+            opening_until_ms=reference.sale_start_ms[rows] + self.settings.forecast_interval_ms,
+        )
 
     def _restock(self, situation: Situation, skus: list[str], now_ms: int) -> None:
         decisions = restock.decide(situation.restock_inputs(), self._restock_policy)

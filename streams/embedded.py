@@ -51,10 +51,10 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Returns when it answers. Raises BrokerError with the end of its log when it does not."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        command = [binary(), "start", "--only", "kafka", "--kafka-port", str(self._port)]
+        command = [str(binary()), "start", "--only", "kafka", "--kafka-port", str(self._port)]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command, "--host", HOST, "--data-dir", self._data_dir],
+                [*command, "--host", HOST, "--data-dir", str(self._data_dir)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,19 +1,14 @@
 """What is known of each SKU at the moment of deciding, side by side as the policies ask for it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.prediction import Prediction, at_horizon
-from streams import closing
 from streams.decisions.price import PriceInputs
 from streams.decisions.restock import RestockInputs
 from streams.reference import Reference
-
-if TYPE_CHECKING:
-    from streams.deciding import Decider
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -42,42 +37,6 @@ class Situation:
     since_restock_ms: Int
     review_period_ms: int
     opening_until_ms: Int
-
-    @classmethod
-    def at(cls, at_ms: int, rows: Int, prediction: Prediction, of: "Decider") -> Self:
-        """The situation of `rows` as a decider's parts know it."""
-        reference, settings = of.reference, of.settings
-        left = closing.time_left_ms(rows, at_ms, reference)
-        started = reference.sale_start_ms[rows] <= at_ms
-        sensitivity = of.prices.posterior(rows, reference.category[rows])
-        as_of_ms = reference.stock_as_of_ms[rows]
-        return cls(
-            at_ms=at_ms,
-            rows=rows,
-            prediction=prediction,
-            reference=reference,
-            has_catalog=reference.has_catalog[rows],
-            has_stock=reference.has_stock[rows],
-            in_sale=(left > 0) & started,
-            censored=reference.has_stock[rows] & (of.ledger.on_hand(rows, reference) == 0),
-            time_left_ms=left,
-            inventory_position=of.ledger.on_hand(rows, reference)
-            + reference.on_order[rows]
-            + of.restocks.outstanding(rows, as_of_ms),
-            price_cents=of.prices.current_price_cents(
-                rows,
-                of.shown_cents[rows],
-                of.shown_at_ms[rows],
-                reference.list_price_cents[rows],
-            ),
-            price_sensitivity=sensitivity.price,
-            competitor_sensitivity=sensitivity.competitor,
-            changes_last_hour=of.prices.changes_last_hour(rows, at_ms),
-            since_change_ms=of.prices.since_change_ms(rows, at_ms),
-            since_restock_ms=of.restocks.since_restock_ms(rows, at_ms),
-            review_period_ms=settings.review_period_ms,
-            opening_until_ms=reference.sale_start_ms[rows] + settings.forecast_interval_ms,
-        )
 
     def _within_sale(self, wanted_ms: Int) -> Int:
         return np.where(self.time_left_ms >= 0, np.minimum(wanted_ms, self.time_left_ms), wanted_ms)

@@ -46,7 +46,9 @@ class Listener:
             enable_auto_commit=False,
             fetch_max_wait_ms=50,
         )
-        self._decoders = {name: msgspec.json.Decoder(type_) for name, type_ in _TYPES.items()}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
+            name: msgspec.json.Decoder(type_) for name, type_ in _TYPES.items()
+        }
         self._logical = {settings.topic(name): name for name in (*_TYPES, *_COUNTED_ONLY)}
         self._seen: set[tuple[str, str, int]] = set()
         self.counts: Counter[str] = Counter()
