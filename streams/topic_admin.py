@@ -18,6 +18,7 @@ from streams.errors import BrokerError, ConfigurationError
 from streams.settings import Settings
 from streams.topic_check import Finding, Found, judge
 from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
+from streams.unreachable import explained
 
 REPLICATION_MAX: Final = 3
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
@@ -67,9 +68,7 @@ def administering(settings: Settings) -> Iterator[KafkaAdminClient]:
         )
         yield admin
     except (KafkaError, OSError) as error:
-        raise BrokerError(
-            f"Kafka at {settings.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {error!r}"
-        ) from None
+        raise BrokerError(explained(settings, error)) from None
     finally:
         if admin is not None:
             admin.close()

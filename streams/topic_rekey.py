@@ -28,6 +28,7 @@ from streams.fetching import client_options, isolation_level
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import EVENT_TOPICS, REFERENCE_TOPICS
+from streams.unreachable import explained
 
 INPUTS: Final = (*EVENT_TOPICS, *REFERENCE_TOPICS)
 BATCH_BYTES_MAX: Final = 500_000
@@ -129,7 +130,7 @@ async def _rekeyed(source: Settings, target: Settings, shown: bool) -> dict[str,
                     progress.update(task, total=copy.copied.read, completed=copy.copied.read)
             return {copy.name: copy.copied for copy in copies}
         except (KafkaError, OSError) as error:
-            raise BrokerError(f"Kafka at {source.bootstrap_servers}: {error!r}") from None
+            raise BrokerError(explained(source, error)) from None
 
 
 class Copy:

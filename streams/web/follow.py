@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from streams.errors import BrokerError
 from streams.fetching import client_options, isolation_level
 from streams.settings import Settings
+from streams.unreachable import explained
 
 RETRY_S: Final = 2.0
 PROBE_S: Final = 3.0  # how often it is made sure that the broker still answers
@@ -73,7 +74,7 @@ class Follower:
                 await self._follow()
                 return
             except (KafkaError, OSError, TimeoutError) as error:
-                self.link.become("unreachable", self._reason(error))  # not even begun
+                self.link.become("unreachable", explained(self.settings, error))  # not even begun
                 if self.stop_at_end:
                     raise BrokerError(self.link.detail) from None
             await asyncio.sleep(RETRY_S)
@@ -102,7 +103,9 @@ class Follower:
                 if self.stop_at_end and await self._ended(consumer):
                     return
         except (KafkaError, OSError, TimeoutError) as error:
-            self.link.become("unreachable", self._reason(error))  # said before the long goodbye
+            self.link.become(
+                "unreachable", explained(self.settings, error)
+            )  # said before the long goodbye
             raise
         finally:
             await _leave(consumer)
@@ -162,10 +165,6 @@ class Follower:
         if not self._ends:
             self._ends = await consumer.end_offsets(list(consumer.assignment()))
         return all(self._positions[one] >= end for one, end in self._ends.items())
-
-    def _reason(self, error: BaseException) -> str:
-        said = str(error) or type(error).__name__
-        return f"broker {self.settings.bootstrap_servers}: {said}"
 
 
 async def _leave(consumer: AIOKafkaConsumer) -> None:

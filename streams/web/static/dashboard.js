@@ -73,7 +73,8 @@ function show(state) {
   } else if (link.state === "connecting") {
     notice("Connecting to the broker.");
   } else if (link.missing.length) {
-    notice(`Not on the broker yet: ${link.missing.join(", ")}. \`flashcast topics create\` makes them.`);
+    notice(`Not on the broker yet, or not for this user to see: ${link.missing.join(", ")}. `
+      + "`flashcast topics create` makes them.");
   } else if (!overview.totals.windows) {
     notice("Connected. No bucket has closed yet: figures come as soon as a worker reads events.");
   } else if (selection.known === false) {
