@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.record.memory_records import MemoryRecords
 
-from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
-from streams.errors import BrokerError
+from streams.errors import BrokerError, CodecError
 from streams.fetching import RawReader, client_options, isolation_level
 from streams.settings import Settings
 
@@ -67,13 +67,27 @@ class PartitionReader:
 
     async def records(self, topic: str, begin: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """The same, a fetch's records at a time, decoded in a worker thread."""
-
-        def decode(fetch: Fetch) -> list[LogRecord]:
-            records = iter_records(fetch.data, fetch.first_offset)
-            return [(one.offset, one.key, one.value) for one in records]
-
         async for fetch in self.read(topic, begin, end):
-            yield await asyncio.to_thread(decode, fetch)
+            yield await asyncio.to_thread(log_records, fetch)
+
+
+def log_records(fetch: Fetch) -> list[LogRecord]:
+    """The records of one fetch, by aiokafka's compiled parser: under 1 us each, where ours in
+    Python, made to say what is wrong with a record, takes ten. Raises CodecError.
+    """
+    found: list[LogRecord] = []
+    batches = MemoryRecords(fetch.data)
+    try:
+        while batches.has_next():
+            found += [
+                (one.offset, one.key, one.value)
+                for one in batches.next_batch()
+                if one.offset >= fetch.first_offset
+            ]
+    except (KafkaError, ValueError, IndexError) as error:
+        where = f"{fetch.topic}/{fetch.partition} at offset {fetch.first_offset}"
+        raise CodecError(f"records of {where} cannot be read: {error!r}") from error
+    return found
 
 
 @asynccontextmanager

@@ -1,0 +1,133 @@
+"""What a checkpoint and a restore cost on Apache Kafka: `python -m benchmarks.state`.
+
+Checkpoints of 10,000 changed SKUs, each with a packed row of about 500 bytes and a record of
+`demand-windows`, in one transaction; then a restore of all of them from the changelog, and from the
+local copy. Needs a broker with transactions: `KAFKA_BOOTSTRAP_SERVERS`. Makes topics under a prefix
+of its own and deletes them again. The first checkpoint and restore, which warm up, are left out.
+"""
+
+import asyncio
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from streams import topics
+from streams.checkpoint import Checkpoint, Output
+from streams.codec.columns import NameArrays
+from streams.codec.write import encode_windows
+from streams.emit import Emitter, emitter_for
+from streams.settings import Settings, load
+from streams.state import changelog
+from streams.state.marker import MARKER_VERSION, Marker
+from streams.state.partition_reader import reader_for
+from streams.state.recovery import Restored, copy_folder, restore
+from streams.state.snapshot import RowSchema
+
+ROWS = 10_000
+REPEATS = 15
+SCHEMA = RowSchema(1, {"cells": np.zeros((1, 4, 7), np.int64), "hidden": np.zeros((1, 64), "f4")})
+NAMES = [b"SKU-%06d" % i for i in range(ROWS)]
+NO_EVENTS = dict.fromkeys(topics.INPUT_TOPICS, 0)
+
+
+def checkpoint(step: int, rows: int) -> Checkpoint:
+    """The first `rows` SKUs, all changed."""
+    counts = np.full(rows, step, np.int64)
+    batches = encode_windows(
+        1_700_000_000_000, 10_000, NameArrays.of(NAMES), np.arange(rows), *(counts,) * 8
+    )
+    packed = SCHEMA.pack(
+        {"cells": np.full((rows, 4, 7), step), "hidden": np.full((rows, 64), step, "f4")}
+    )
+    outputs = [Output(topics.DEMAND_WINDOWS, batch) for batch in batches]
+    marker = Marker(MARKER_VERSION, step, NO_EVENTS, 10**12, {})  # no history is read
+    return Checkpoint(0, outputs, NAMES[:rows], packed, [], marker)
+
+
+async def commits(emitter: Emitter, rows: int) -> list[float]:
+    """Milliseconds of each checkpoint, from the copy taken to the transaction committed."""
+    taken_ms = []
+    for step in range(REPEATS + 1):
+        one = checkpoint(step, rows)
+        began = time.perf_counter()
+        await emitter.commit(one)
+        taken_ms.append(1_000 * (time.perf_counter() - began))
+    return taken_ms[1:]
+
+
+async def restores(settings: Settings, *, from_copy: bool) -> list[float]:
+    """Rows a second of whole restores, history of windows not counted."""
+    rates = []
+    for _ in range(4):
+        if not from_copy:
+            shutil.rmtree(copy_folder(settings, 0), ignore_errors=True)
+        began = time.perf_counter()
+        found = await restored(settings, emitter := emitter_for(settings, 0))
+        rates.append(ROWS / (time.perf_counter() - began))
+        await emitter.stop()
+        assert found.stats.copy_used is from_copy
+        cells = SCHEMA.unpack(found.rows)["cells"]
+        assert len(found.names) == ROWS and (cells == REPEATS).all()  # the answer is right
+    return rates[1:]
+
+
+async def restored(settings: Settings, emitter: Emitter) -> Restored:
+    async with reader_for(settings, 0) as reader:
+        return await restore(settings, emitter, reader, int(time.time() * 1_000))
+
+
+def create_topics(settings: Settings, admin: KafkaAdminClient) -> list[str]:
+    plans = topics.plans(settings.topic_prefix)
+    admin.create_topics([NewTopic(one.name, 1, 1, topic_configs=one.config) for one in plans])
+    return [one.name for one in plans]
+
+
+async def measure(settings: Settings) -> None:
+    emitter = emitter_for(settings, 0)
+    await restored(settings, emitter)
+    print(f"rows of {SCHEMA.width} bytes; medians (worst) of {REPEATS}")
+    for rows in (100, 1_000, ROWS):
+        taken_ms = await commits(emitter, rows)
+        print(
+            f"checkpoint of {rows:6,d} rows and windows: "
+            f"{statistics.median(taken_ms):6.1f} ms ({max(taken_ms):.1f})"
+        )
+    await emitter.stop()
+    one = checkpoint(REPEATS, ROWS)
+    began = time.perf_counter()
+    changelog.encode(one, [], None)
+    print(
+        f"  of these, encoding the changelog:       {1e3 * (time.perf_counter() - began):6.1f} ms"
+    )
+    for from_copy in (False, True):
+        rates = await restores(settings, from_copy=from_copy)
+        source = (
+            "the local copy" if from_copy else f"a changelog of {(REPEATS + 1) * ROWS:,} records"
+        )
+        print(f"restore from {source}: {statistics.median(rates):,.0f} rows/s")
+
+
+def main() -> None:
+    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        print("left out: KAFKA_BOOTSTRAP_SERVERS names no Apache Kafka")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = f"bench-{os.getpid()}-"
+        settings = load(topic_prefix=prefix, data_dir=Path(folder))
+        admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+        names = create_topics(settings, admin)
+        try:
+            asyncio.run(measure(settings))
+        finally:
+            admin.delete_topics(names)
+            admin.close()
+
+
+if __name__ == "__main__":
+    main()
