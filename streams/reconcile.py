@@ -55,7 +55,8 @@ class ReconcileReport(msgspec.Struct):
     cuts: int
     by_kind: dict[str, int]
     listed: list[Difference]
-    seconds: float
+    waited_s: float  # for the workers
+    seconds: float  # without waiting
     records_per_s: int
 
 
@@ -107,7 +108,7 @@ async def reconcile(
             await job.reconcile(partition)
         await job.wait_for_buckets(started + wait_s)
         await job.compare_outputs()
-    return job.report(time.monotonic() - started)
+    return job.report(time.monotonic() - started - job.waited_s)
 
 
 async def _partitions(reader: LogReader) -> int:
@@ -135,6 +136,7 @@ class _Job:
         self._differences = Differences()
         self._tally = Tally()
         self._records = 0
+        self.waited_s = 0.0
 
     async def wait(self, deadline: float) -> None:
         """Until the markers have passed the input's present end, at most to `deadline`."""
@@ -153,16 +155,20 @@ class _Job:
                 if bar is None:
                     bar = progress.add_task("waiting for the workers")
                 progress.update(bar, total=total, completed=total - behind)
-                await asyncio.sleep(POLL_S)
+                await self._sleep()
 
     async def wait_for_buckets(self, deadline: float) -> None:
         """Until every bucket of the input is closed, at most to `deadline`."""
         while self._open_buckets() and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_S)
+            await self._sleep()
             for partition in range(self.partitions):
                 await self._read_changelog(partition)
                 if self._outdated(partition):
                     await self.reconcile(partition)
+
+    async def _sleep(self) -> None:
+        await asyncio.sleep(POLL_S)
+        self.waited_s += POLL_S
 
     def _open_buckets(self) -> bool:
         bucket_ms = self._settings.bucket_ms
@@ -280,6 +286,7 @@ class _Job:
             cuts=sum(len(done.cuts) for done in self._progressed),
             by_kind=dict(differences.counts),
             listed=differences.listed,
+            waited_s=self.waited_s,
             seconds=round(seconds, 3),
             records_per_s=round(self._records / seconds) if seconds > 0 else 0,
         )
@@ -316,8 +323,9 @@ def _show(report: ReconcileReport, console: Console) -> None:
         console.print(f"{name}: {said}", highlight=False)
     console.print(
         f"units {report.units:,}, revenue {report.revenue_cents / 100:,.2f}, "
-        f"{report.repeats:,} repeats, {report.cuts:,} idle cuts; "
-        f"{report.seconds:.1f} s, {report.records_per_s:,} records/s",
+        f"{report.repeats:,} repeats, {report.cuts:,} idle cuts\n"
+        f"waited {report.waited_s:.1f} s for the workers, compared in {report.seconds:.1f} s "
+        f"({report.records_per_s:,} records/s)",
         highlight=False,
     )
     for difference in report.listed[:20]:
