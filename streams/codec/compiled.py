@@ -49,6 +49,11 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return cast(Callable[P, R], dispatcher)
 
 
+def apart(function: Callable[P, R]) -> Callable[P, R]:
+    """A part of kernels that they call: for what is seldom wanted, out of the hot code's way."""
+    return cast(Callable[P, R], njit(nogil=True, error_model="numpy")(function))
+
+
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """A part of kernels; its code becomes part of theirs."""
     return cast(Callable[P, R], njit(nogil=True, error_model="numpy", forceinline=True)(function))

@@ -1,8 +1,8 @@
 """One event's JSON, scanned: a part of the kernel.
 
-Takes a flat object with the contract's fields in any order, of the right types and in range, and
-any further fields that hold strings, integers, null, true or false. Whatever else there is, valid
-or not, is UNSURE.
+Takes an object with the contract's fields in any order, of the right types and in range, and
+further fields of any kind. Whatever else there is, valid or not, is UNSURE: so are escapes in what
+must be looked at, and nesting or numbers out of the ordinary.
 """
 
 from typing import Final
@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from streams.codec.compiled import Memory, byte, inlined, word
-from streams.codec.text import INVALID, QUOTE, integer, plain_end, skip_space, text_end
+from streams.codec.skip import CLOSE, COLON, COMMA, OPEN, literal_end, value_end
+from streams.codec.text import INVALID, QUOTE, integer, skip_space, text_end
 from streams.records import (
     EVENT_TIME_MS_MAX,
     EVENT_TIME_MS_MIN,
@@ -59,13 +60,6 @@ _SSION_ID: Final = _eight(b"ssion_id")
 _USER_ID_7: Final = _eight(b'user_id"')
 _REGION_7: Final = _eight(b'region"')
 _LOW_7: Final = _U(2**56 - 1)
-_NULL: Final = int.from_bytes(b"null", "little")
-_TRUE: Final = int.from_bytes(b"true", "little")
-_FALS: Final = int.from_bytes(b"fals", "little")
-_COLON: Final = 0x3A
-_COMMA: Final = 0x2C
-_OPEN: Final = 0x7B
-_CLOSE: Final = 0x7D
 
 
 @inlined
@@ -80,19 +74,19 @@ def scan_event(b: Memory, at: int, end: int, kind: int) -> Scanned:
     seen = 0
     unsure = (UNSURE, 0, 0, 0, 0, 0, 0, 0)
     at = skip_space(b, at, end)
-    if at >= end or byte(b, at) != _OPEN:
+    if at >= end or byte(b, at) != OPEN:
         return unsure
     while True:
         at = skip_space(b, at + 1, end)  # after the brace or the comma
         if at >= end or byte(b, at) != QUOTE:
             return unsure
         name_at = at + 1
-        at = plain_end(b, name_at, end)
-        if at >= end or byte(b, at) != QUOTE:
+        at, escaped = text_end(b, name_at, end)
+        if at == INVALID or escaped:
             return unsure
         name_size = at - name_at
         at = skip_space(b, at + 1, end)
-        if at >= end or byte(b, at) != _COLON:
+        if at >= end or byte(b, at) != COLON:
             return unsure
         field = _field(b, name_at, name_size, kind)
         at = skip_space(b, at + 1, end)
@@ -119,6 +113,11 @@ def scan_event(b: Memory, at: int, end: int, kind: int) -> Scanned:
                     id_size = size
                 elif field != _USER_ID or size > ID_BYTES_MAX:
                     return unsure
+        elif field == _UNKNOWN:
+            status = SURE_WITH_UNKNOWN
+            at = value_end(b, at, end)
+            if at == INVALID:
+                return unsure
         elif 0x30 <= c <= 0x39:
             number, at = integer(b, at, end)
             if at == INVALID:
@@ -129,16 +128,12 @@ def scan_event(b: Memory, at: int, end: int, kind: int) -> Scanned:
                 price = number
             elif field == _QUANTITY and 1 <= number <= QUANTITY_MAX:
                 quantity = number
-            elif field == _UNKNOWN:
-                status = SURE_WITH_UNKNOWN
             else:
                 return unsure
-        elif field == _UNKNOWN or (field == _OPTIONAL and c == 0x6E):
-            at = _literal_end(b, at, end)
+        elif field == _OPTIONAL and c == 0x6E:  # null
+            at = literal_end(b, at, end)
             if at == INVALID:
                 return unsure
-            if field == _UNKNOWN:
-                status = SURE_WITH_UNKNOWN
         else:
             return unsure
         seen |= field
@@ -146,9 +141,9 @@ def scan_event(b: Memory, at: int, end: int, kind: int) -> Scanned:
         if at >= end:
             return unsure
         c = byte(b, at)
-        if c == _CLOSE:
+        if c == CLOSE:
             break
-        if c != _COMMA:
+        if c != COMMA:
             return unsure
     if skip_space(b, at + 1, end) != end:
         return unsure
@@ -187,14 +182,3 @@ def _field(b: Memory, at: int, size: int, kind: int) -> int:
     elif size == 6 and word(b, at) & _LOW_7 == _REGION_7:
         return _OPTIONAL
     return _UNKNOWN
-
-
-@inlined
-def _literal_end(b: Memory, at: int, end: int) -> int:
-    """After null, true or false; INVALID for anything else."""
-    if at + 5 > end:  # after a whole literal there is a brace at least
-        return INVALID
-    four = byte(b, at) | byte(b, at + 1) << 8 | byte(b, at + 2) << 16 | byte(b, at + 3) << 24
-    if four in (_NULL, _TRUE):
-        return at + 4
-    return at + 5 if four == _FALS and byte(b, at + 4) == 0x65 else INVALID

@@ -18,6 +18,24 @@ from tests.streams.codec.logs import HASH_KEY, NOW_MS, TOLERANCE_MS, foreign_log
 
 PAGES = 4
 ROUNDS = 4_000
+TAILS = (  # of values cut where the next bytes matter
+    [b"\xc3", b"\xe6", b"\xe6\x9d", b"\xf0", b"\xf0\x9f", b"\xf0\x9f\x9b", b"\\", b"\\u", b"\\u12"]
+    + [
+        b"\\ud83d",
+        b"\\ud83d\\",
+        b"\\ud83d\\u",
+        b"n",
+        b"nu",
+        b"nul",
+        b"null",
+        b"fals",
+        b"1",
+        b"-",
+        b"1.",
+    ]
+    + [b"1e", b"1e+", b"[", b"{", b'{"a"', b'{"a":', b"[1,", b'["a']
+    + [b"7" * size for size in range(1, 20)]
+)
 
 
 class Fenced:
@@ -67,6 +85,11 @@ def main(seed: int) -> None:
         for placed in (fence.at_end(data), fence.at_start(data)):
             place = np.array([0, 0, HEADER_BYTES], np.int64)
             kernel.decode(placed, rng.randrange(3), 0, TOLERANCE_MS, HASH_KEY, place, columns)
+    for tail in TAILS:
+        head = b'{"a":' + (b'"' if tail[0] > 127 or tail[:1] == b"\\" else b"") + tail
+        data = foreign_log([(NOW_MS, None, head, [])])
+        place = np.array([0, 0, HEADER_BYTES], np.int64)
+        kernel.decode(fence.at_end(data), 0, 0, TOLERANCE_MS, HASH_KEY, place, columns)
     for size in range(1, 40):
         plain = NameArrays.of([b"n" * size, b'"' * size])
         names = NameArrays(fence.at_end(plain.blob.tobytes()), plain.at, plain.length)

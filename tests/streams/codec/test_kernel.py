@@ -66,6 +66,33 @@ def escaped_text(draw: st.DrawFn) -> str:
 
 
 @st.composite
+def nested(draw: st.DrawFn) -> str:
+    """A JSON value of some depth, now and then with something wrong inside."""
+    leaf = st.one_of(
+        SCALARS, st.sampled_from(['""', '"]"', '"é"', "1.5", "-0.0e-7", "1e99", "1.", "[", "}"])
+    )
+    depth = draw(st.integers(0, 3))
+    text = draw(leaf)
+    for _ in range(depth):
+        space = draw(SPACE)
+        text = draw(
+            st.sampled_from(
+                [
+                    f"[{text}]",
+                    f"[1,{space}{text}]",
+                    f"[{text},]",
+                    f"{{{space}}}",
+                    f'{{"a":{text}}}',
+                    f'{{"a":{text}{space},"b":[]}}',
+                    f'{{"a"{text}}}',
+                    f"{{{text}:1}}",
+                ]
+            )
+        )
+    return text
+
+
+@st.composite
 def written_value(draw: st.DrawFn) -> bytes:
     """An object close to an event, written in one of the many ways there are."""
     members = [
@@ -74,7 +101,7 @@ def written_value(draw: st.DrawFn) -> bytes:
     ]
     for _ in range(draw(st.integers(0, 3))):
         name = '"' + draw(st.sampled_from(NAMES)) + '"'
-        content = draw(st.one_of(escaped_text(), SCALARS))
+        content = draw(st.one_of(escaped_text(), SCALARS, nested()))
         members.insert(draw(st.integers(0, len(members))), (name, content))
     if draw(st.integers(0, 3)) == 0:
         members.pop(draw(st.integers(0, len(members) - 1)))
@@ -250,8 +277,13 @@ def outcome(one: Any, data: bytes) -> Any:
 
 class TestCompilation:
     def test_plain_events_never_leave_the_kernel(self) -> None:
+        more: Any = {
+            "session_id": None,
+            "é": 1.5e-3,
+            "context": {"a": [1, {}, [], True], "b": None},
+        }
         pairs = [
-            (sku, value(sku=sku.decode(), event_id=f"e{index}", region=region, session_id=None))
+            (sku, value(sku=sku.decode(), event_id=f"e{index}", region=region, **more))
             for index, (sku, region) in enumerate(
                 (sku, region)
                 for sku in (b"A", b"SKU-000001", b"x" * 128, "東京".encode())
@@ -262,7 +294,7 @@ class TestCompilation:
         place = np.array([START.batch_at, START.record_index, START.record_at], np.int64)
         data = as_array(log(pairs))
         result = kernel.decode(data, ORDER, 0, TOLERANCE_MS, HASH_KEY, place, columns)
-        assert result == (12, 0, kernel.FINISHED)
+        assert result == (12, 12, kernel.FINISHED)
         assert columns.ok[:12].all()
 
     def test_warm_up_leaves_nothing_to_compile(self) -> None:
@@ -276,6 +308,19 @@ class TestCompilation:
                 while position is not None:
                     position, _ = one.decode(form, ORDER, 2**40, position)
         assert [len(function.signatures) for function in compiled] == before == [1, 1, 1]
+
+    def test_without_numba_the_same_is_decoded_in_plain_python(self) -> None:
+        code = (
+            "import sys, warnings; sys.modules['numba'] = None; warnings.simplefilter('ignore')\n"
+            "from tests.streams.codec.logs import *\n"
+            "from streams.codec.columns import NameArrays\n"
+            "from streams.codec.write import encode_rows\n"
+            "(rows,) = encode_rows(NameArrays.of([b'A']), np.arange(1), np.ones((1, 2), np.uint8))\n"
+            "print(decode_all(decoder(True), log([(b'SKU-1', value())])), rows.count)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.strip() == f"{decode_all(COMPILED, log([(b'SKU-1', value())]))} 1"
 
     def test_headers_do_not_change_what_an_event_is(self) -> None:
         bare = encode_records([(b"SKU-1", value(), ())])[0].whole(0, NOW_MS)
