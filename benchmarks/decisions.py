@@ -198,14 +198,8 @@ def learning_share(
         sold = np.minimum(demand, left)
         if knows == "learned":
             full = np.flatnonzero(sold == demand)
-            memory.update(
-                full,
-                sold[full],
-                clicks[full].astype(np.float64),
-                cents[full],
-                list_cents[full],
-                0 * full,
-            )
+            seen = clicks[full].astype(np.float64)
+            memory.update(full, sold[full], seen, cents[full], list_cents[full], 0 * full)
         earned += float((sold * cents).sum())
         left = left - sold
         still = np.minimum(poisson_quantile(luck[1, review], np.full(skus, mean)), kept)

@@ -128,7 +128,10 @@ class ShareSum:
     ) -> tuple[list[int], str]:
         need = replicas_for(observed, service)
         wanted = [max(need, replicas_for(one, service)) for one in rps]
-        scale = self._scales.setdefault(service.name, _Scale(held=list(wanted)))
+        scale = self._scales.get(service.name)
+        if scale is None:
+            self._scales[service.name] = _Scale(list(wanted), deque([(now_ms, need)]))
+            return wanted, "first forecast of this service"
         scale.observed.append((now_ms, need))
         while scale.observed[0][0] < now_ms - self._policy.stabilisation_ms:
             scale.observed.popleft()

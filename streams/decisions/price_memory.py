@@ -50,7 +50,7 @@ _FIELDS: Final[dict[str, tuple[tuple[int, ...], type]]] = {
 class PricePrior:
     """Before any sale: what `b` and `g` are for a category, and how far SKUs of one differ."""
 
-    price_sensitivity: float = 1.9
+    price_sensitivity: float = 1.4
     price_sensitivity_deviation: float = 0.5  # of a category's mean
     price_sensitivity_spread: float = 0.4  # of SKUs within a category
     competitor_sensitivity: float = 0.5

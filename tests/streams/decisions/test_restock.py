@@ -96,9 +96,9 @@ def test_without_an_end_of_sale_the_whole_cover_is_ordered() -> None:
 
 
 def test_units_worth_nothing_after_the_sale_are_ordered_more_carefully() -> None:
-    last = {"time_left_ms": 14 * MINUTE_MS, "end_mean": 56.0, "cover_mean": 56.0}
-    kept = decide(sku(**last), replace(NO_ORDER_COST, salvage_share=0.9)).order_quantity[0]
-    lost = decide(sku(**last), replace(NO_ORDER_COST, salvage_share=0.0)).order_quantity[0]
+    last = sku(time_left_ms=14 * MINUTE_MS, end_mean=56.0, cover_mean=56.0)
+    kept = decide(last, replace(NO_ORDER_COST, salvage_share=0.9)).order_quantity[0]
+    lost = decide(last, replace(NO_ORDER_COST, salvage_share=0.0)).order_quantity[0]
     assert kept > lost > 0
 
 
