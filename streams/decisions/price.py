@@ -122,6 +122,7 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
     slope = demand_slope(inputs)
     usable = (old > 0) & (inputs.list_price_cents > 0) & (inputs.price_ceiling_cents > 0)
     usable &= (inputs.end_mean > 0) & (inputs.lead_mean >= 0)
+    usable &= np.isfinite(inputs.end_mean) & np.isfinite(inputs.lead_mean)
     wanted = old.copy()
     gain = np.zeros(len(old))
     rows = np.flatnonzero(usable & (inputs.stock != 0))

@@ -35,6 +35,7 @@ class Reason(IntEnum):
     COOLDOWN = 5
     STOCK_UNKNOWN = 6
     TOO_SMALL = 7
+    NO_FORECAST = 8
 
 
 REASONS: Final = {
@@ -46,6 +47,7 @@ REASONS: Final = {
     Reason.COOLDOWN: "ordered a short while ago",
     Reason.STOCK_UNKNOWN: "no stock level is known",
     Reason.TOO_SMALL: "what is missing is not worth an order",
+    Reason.NO_FORECAST: "no usable forecast",
 }
 
 
@@ -119,6 +121,8 @@ def decide(inputs: RestockInputs, policy: RestockPolicy) -> RestockDecisions:
     reason[margin <= 0] = Reason.NO_MARGIN
     reason[ends & (inputs.time_left_ms <= inputs.lead_time_ms)] = Reason.TOO_LATE
     reason[~inputs.position_known] = Reason.STOCK_UNKNOWN
+    forecasts = (inputs.lead_mean, inputs.cover_mean, np.where(ends, inputs.end_mean, 0.0))
+    reason[~np.isfinite(sum(forecasts)) | (inputs.cover_mean < 0)] = Reason.NO_FORECAST
     quantity = np.zeros(len(cost), np.int64)
     point = np.zeros_like(quantity)
     rows = np.flatnonzero(np.isin(reason, (Reason.COVER, Reason.LAST_CHANCE, Reason.COOLDOWN)))

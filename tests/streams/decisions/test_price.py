@@ -124,6 +124,7 @@ def test_nothing_to_sell_or_nothing_known_changes_nothing() -> None:
     assert priced(decide(sku(stock=0), FREE)) == (10_000, Reason.NO_STOCK)
     assert priced(decide(sku(list_price_cents=0), FREE)) == (10_000, Reason.UNKNOWN)
     assert priced(decide(sku(end_mean=0.0), FREE)) == (10_000, Reason.UNKNOWN)
+    assert priced(decide(sku(end_mean=math.nan), FREE)) == (10_000, Reason.UNKNOWN)
     assert priced(decide(sku(price_ceiling_cents=0), FREE)) == (10_000, Reason.UNKNOWN)
 
 

@@ -129,6 +129,13 @@ def test_an_order_that_would_not_earn_its_own_cost_waits_and_then_is_larger() ->
     assert lower > decide(sku(position=40), NO_ORDER_COST).order_quantity[0]
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -1.0])
+def test_a_broken_forecast_orders_nothing(broken: float) -> None:
+    decisions = decide(sku(cover_mean=broken), RestockPolicy())
+    assert decisions.order_quantity[0] == 0
+    assert reason(decisions) is Reason.NO_FORECAST
+
+
 def test_no_order_exceeds_the_maximum() -> None:
     decisions = decide(sku(), RestockPolicy(order_quantity_max=7))
     assert decisions.order_quantity[0] == 7
