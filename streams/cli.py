@@ -102,9 +102,7 @@ def dashboard() -> None:
 @app.command()
 def replay(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
-    speed: Annotated[
-        str, typer.Option(help="Seconds of event time per second, or `max`.")
-    ] = "max",
+    speed: Annotated[str, typer.Option(help="Seconds of event time per second, or `max`.")] = "max",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look the file over only.")] = False,
     time: Annotated[str, typer.Option(help="Column of the event's time.")] = "ts",
@@ -194,6 +192,138 @@ def tail(
     from streams.tail import run_tail
 
     raise typer.Exit(run_tail(_settings(), topics or [], json, follow))
+
+
+@app.command()
+def simulate(
+    skus: Skus = 200,
+    seed: Seed = 7,
+    hours: Annotated[float, typer.Option(min=0.05, max=48, help="Length of the sale.")] = 2.0,
+    speed: Annotated[str, typer.Option(help="Seconds of the sale per second, or `max`.")] = "max",
+    file: Annotated[
+        Path | None, typer.Option(help="Write a Parquet file instead of publishing.")
+    ] = None,
+    dirt: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Spoilt records of every kind, a good one each.")
+    ] = 0.0,
+    json: Json = False,
+) -> None:
+    """Publish a seeded sale in which nobody decides anything, or write it to a file."""
+    import time
+    from dataclasses import fields
+
+    from streams.simulation.assortment import HOUR_MS, SaleConfig
+    from streams.simulation.dirt import DirtRates
+    from streams.simulation.simulate import run_simulate
+
+    now_ms = time.time_ns() // 1_000_000
+    config = SaleConfig.ending_at(now_ms, duration_ms=int(hours * HOUR_MS), skus=skus)
+    rates = DirtRates(**{field.name: dirt for field in fields(DirtRates)}) if dirt else None
+    code = run_simulate(
+        _settings(), config, seed, speed=_speed(speed), rates=rates, file=file, json_output=json
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="Weights to write (.safetensors), card beside them.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--file", exists=True, dir_okay=False, help="Real events to learn from too."),
+    ] = None,
+    seed: Seed = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2_000,
+    json: Json = False,
+) -> None:
+    """Train the forecaster on simulated sales and on files of real events."""
+    from streams.model_life import run_train
+
+    raise typer.Exit(run_train(out, files or [], seed, steps, json))
+
+
+@app.command()
+def backtest(
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--file", exists=True, dir_okay=False, help="Judge on its last quarter."),
+    ] = None,
+    seed: Seed = 900_001,
+    json: Json = False,
+) -> None:
+    """Hold the forecaster against plain methods, on files of real events or on a simulated sale."""
+    from streams.model_life import run_backtest
+
+    raise typer.Exit(run_backtest(_settings(), files or [], seed, json))
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """Say which weights a worker would use, where they come from and how good they were."""
+    from streams.model_life import run_models
+
+    raise typer.Exit(run_models(_settings(), json))
+
+
+@app.command()
+def schema(
+    topic: Annotated[str | None, typer.Argument(help="One topic; all if none is named.")] = None,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="The AsyncAPI document of all topics.")
+    ] = False,
+) -> None:
+    """Print the wire contract: JSON Schemas of the records, or an AsyncAPI document."""
+    from streams.schema import run_schema
+
+    form = "asyncapi" if asyncapi else "json-schema"
+    raise typer.Exit(run_schema(form, topic, _settings().topic_prefix))
+
+
+@topics_app.command()
+def create(
+    replication: Annotated[
+        int | None, typer.Option(min=1, help="Copies of each; 3 where there are brokers for it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Create what is missing, as it must be; what is there stays as it is and is checked."""
+    from streams.topic_admin import run_create
+
+    raise typer.Exit(run_create(_settings(), replication, json))
+
+
+@topics_app.command()
+def check(json: Json = False) -> None:
+    """Say what does not fit: partitions, clean-up, retention, timestamps (exit code 1)."""
+    from streams.topic_admin import run_check
+
+    raise typer.Exit(run_check(_settings(), json))
+
+
+@topics_app.command()
+def describe(json: Json = False) -> None:
+    """Show every topic as it is on the broker."""
+    from streams.topic_admin import run_describe
+
+    raise typer.Exit(run_describe(_settings(), json))
+
+
+@topics_app.command()
+def rekey(
+    target_prefix: Annotated[str, typer.Argument(help="Prefix of the copies' names.")],
+    source_prefix: Annotated[
+        str | None, typer.Option(help="Prefix of the topics to copy; FLASHCAST_TOPIC_PREFIX.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Copy the input topics, each record to the partition where its key belongs under
+    FLASHCAST_PARTITIONER.
+    """
+    from streams.topic_rekey import run_rekey
+
+    settings = _settings()
+    source = settings.topic_prefix if source_prefix is None else source_prefix
+    raise typer.Exit(run_rekey(settings, source, target_prefix, json))
 
 
 if __name__ == "__main__":
