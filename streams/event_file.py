@@ -259,7 +259,7 @@ def look_over(events: FileEvents, now_ms: int, future_tolerance_ms: int) -> Look
     return LookOver(
         rows=len(events),
         kinds={kind.value: int(count) for kind, count in zip(Kind, counts, strict=True)},
-        skus=len(set(events.sku)),
+        skus=len(set(events.sku) - {None}),
         first_ms=int(times[0]) if len(times) else 0,
         last_ms=int(times[-1]) if len(times) else 0,
         without_time=int((~events.has_time).sum()),

@@ -8,6 +8,8 @@ from kafka.partitioner.default import murmur2
 
 from streams.settings import Partitioner
 
+KeyedRecord = tuple[bytes | None, bytes | None]  # key, value
+
 
 class Placement:
     """Partitions of one topic's keys. Remembers every key, of which a sale has few."""

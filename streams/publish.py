@@ -16,16 +16,16 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options
-from streams.placement import Placement
+from streams.placement import KeyedRecord, Placement
 from streams.records import CatalogEntry, CompetitorPrice, StockLevel
 from streams.settings import Settings
 from streams.topics import CATALOG, COMPETITOR_PRICES, STOCK_LEVELS
 
-KeyedRecord = tuple[bytes | None, bytes | None]
 ReferenceRecord = CatalogEntry | StockLevel | CompetitorPrice
 
 BATCH_BYTES_MAX: Final = 500_000
 METADATA_TIMEOUT_S: Final = 15.0
+STOP_TIMEOUT_S: Final = 5.0
 SEND_TIMEOUT_S: Final = 120.0  # how long a broker may be away before publishing gives up
 _REFERENCE_TOPIC: Final[dict[type[ReferenceRecord], str]] = {
     CatalogEntry: CATALOG,
@@ -73,9 +73,14 @@ class Publisher:
     ) -> None:
         producer, self._producer = self._producer, None
         assert producer is not None
-        for waiting in self._unacknowledged:
-            waiting.cancel() if kind else None
-        await producer.stop()
+        if kind is not None:
+            for waiting in list(self._unacknowledged):
+                waiting.cancel()
+        try:  # after a failure nothing is worth waiting for: the sender would retry without end
+            async with asyncio.timeout(STOP_TIMEOUT_S if kind else None):
+                await producer.stop()
+        except TimeoutError:
+            await producer.client.close()
 
     async def placement(self, topic: str) -> Placement:
         """Where keys of `topic` (logical name) go. Raises ConfigurationError when there is no such
@@ -113,7 +118,9 @@ class Publisher:
         if self._failure is not None:
             raise BrokerError(f"publishing failed: {self._failure}") from self._failure
         name = self._settings.topic(topic)
-        sends = [self._send(name, partition, part) for partition, part in by_partition.items()]
+        sends = [
+            self._send(name, partition, part) for partition, part in by_partition.items() if part
+        ]
         await asyncio.gather(*sends)
 
     async def publish_reference(self, records: Iterable[ReferenceRecord]) -> None:
@@ -129,10 +136,9 @@ class Publisher:
         """Wait until everything published is acknowledged."""
         waiting = list(self._unacknowledged)
         if waiting:
-            done, late = await asyncio.wait(waiting, timeout=SEND_TIMEOUT_S)
+            _, late = await asyncio.wait(waiting, timeout=SEND_TIMEOUT_S)
             if late:
                 raise BrokerError(f"{len(late)} batches unacknowledged after {SEND_TIMEOUT_S:g} s")
-            del done
         if self._failure is not None:
             raise BrokerError(f"publishing failed: {self._failure}") from self._failure
 

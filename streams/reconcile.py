@@ -15,13 +15,13 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 
-from streams.comparison import Difference, Differences, PartitionComparison, Tally
+from streams.comparison import Differences, PartitionComparison, Tally
 from streams.errors import ConfigurationError
 from streams.log_reader import LogReader
 from streams.placement import Placement
 from streams.recompute import Cut, Outcome, PartitionRules, Recomputed
+from streams.reconcile_report import ReconcileReport, show
 from streams.settings import Settings
 from streams.state import marker as markers
 from streams.state.changelog import cut_place
@@ -36,28 +36,6 @@ _VERDICTS: Final = {
     Outcome.DUPLICATE: 2,
     Outcome.LATE: 4,
 }
-
-
-class ReconcileReport(msgspec.Struct):
-    """The verdict, and what it rests on."""
-
-    exact: bool  # nothing differs and nothing waits to be processed
-    differences: int
-    unprocessed: int  # input records beyond the markers
-    inputs: dict[str, dict[str, int]]  # topic -> outcome -> records
-    refused: dict[str, int]  # reason -> records
-    windows: dict[str, int]
-    late_events: dict[str, int]
-    dead_letters: dict[str, int]
-    units: int
-    revenue_cents: int
-    repeats: int
-    cuts: int
-    by_kind: dict[str, int]
-    listed: list[Difference]
-    waited_s: float  # for the workers
-    seconds: float  # without waiting
-    records_per_s: int
 
 
 @dataclass
@@ -91,7 +69,7 @@ def run_reconcile(
     if json_output:
         print(msgspec.json.encode(report).decode())
     else:
-        _show(report, console)
+        show(report, console)
     return 0 if report.exact else 1
 
 
@@ -305,41 +283,3 @@ def _counters(marker: Marker) -> dict[str, dict[Outcome, int]]:
         topic: {outcome: counts[verdict] for outcome, verdict in _VERDICTS.items()}
         for topic, counts in zip(EVENT_TOPICS, counted, strict=True)
     }
-
-
-def _show(report: ReconcileReport, console: Console) -> None:
-    table = Table("topic", *(str(outcome).replace("_", " ") for outcome in Outcome), box=None)
-    for topic, outcomes in report.inputs.items():
-        table.add_row(topic, *(f"{count:,}" for count in outcomes.values()))
-    console.print(table)
-    for reason, count in sorted(report.refused.items()):
-        console.print(f"  refused as {reason}: {count:,}", highlight=False)
-    for name, counts in (
-        ("demand-windows", report.windows),
-        ("late-events", report.late_events),
-        ("dead-letters", report.dead_letters),
-    ):
-        said = ", ".join(f"{what} {count:,}" for what, count in counts.items())
-        console.print(f"{name}: {said}", highlight=False)
-    console.print(
-        f"units {report.units:,}, revenue {report.revenue_cents / 100:,.2f}, "
-        f"{report.repeats:,} repeats, {report.cuts:,} idle cuts\n"
-        f"waited {report.waited_s:.1f} s for the workers, compared in {report.seconds:.1f} s "
-        f"({report.records_per_s:,} records/s)",
-        highlight=False,
-    )
-    for difference in report.listed[:20]:
-        console.print(
-            f"[red]{difference.what}[/] {difference.where}: expected {difference.expected}, "
-            f"found {difference.found}",
-            highlight=False,
-        )
-    if report.exact:
-        console.print("[bold green]exact[/]: every window, late event and dead letter is right")
-    elif report.differences:
-        console.print(f"[bold red]{report.differences:,} differences[/]: {report.by_kind}")
-    else:
-        console.print(
-            f"[bold yellow]{report.unprocessed:,} records are not processed yet[/]: so far nothing "
-            "differs; wait with --wait-s"
-        )

@@ -20,7 +20,8 @@ from rich.progress import (
 )
 
 from streams.event_file import ColumnNames, EventFile, FileEvents, LookOver, look_over
-from streams.publish import KeyedRecord, Publisher
+from streams.placement import KeyedRecord
+from streams.publish import Publisher
 from streams.settings import Settings
 from streams.topics import EVENT_TOPICS
 
@@ -60,7 +61,11 @@ def run_replay(
     events = file.read()
     found = look_over(events, time.time_ns() // 1_000_000, settings.future_tolerance_ms)
     console.print(f"[bold]{path.name}[/]: {_described(found)}", highlight=False)
-    sendable = (events.kind >= 0) & events.has_time & np.asarray([bool(sku) for sku in events.sku])
+    sendable = (
+        (events.kind >= 0)
+        & events.has_time
+        & np.asarray([bool(sku) for sku in events.sku], dtype=np.bool_)
+    )
     chosen = np.flatnonzero(sendable)
     chosen = chosen[np.argsort(events.event_time_ms[chosen], kind="stable")][:limit]
     ordered = events.selected(chosen)

@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 
 from streams.errors import Reason
-from streams.placement import Placement
-from streams.publish import KeyedRecord
+from streams.placement import KeyedRecord, Placement
 from streams.settings import Settings
 
 Placed = dict[int, list[KeyedRecord]]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from streams.publish import KeyedRecord
+from streams.placement import KeyedRecord
 from streams.simulation.funnel import CART, CLICK, Events
 from streams.simulation.shop import Shop
 from streams.topics import EVENT_TOPICS

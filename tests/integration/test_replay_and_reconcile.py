@@ -17,7 +17,8 @@ from streams.codec.plain import Record
 from streams.embedded import EmbeddedBroker
 from streams.log_reader import LogReader
 from streams.publish import Publisher
-from streams.reconcile import ReconcileReport, reconcile
+from streams.reconcile import reconcile
+from streams.reconcile_report import ReconcileReport
 from streams.records import DemandWindow
 from streams.replay import run_replay
 from streams.settings import Settings

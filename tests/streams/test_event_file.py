@@ -11,7 +11,8 @@ from pyarrow import parquet
 
 from streams.errors import ConfigurationError
 from streams.event_file import ColumnNames, EventFile, look_over
-from streams.replay import _chunks, keyed_records
+from streams.replay import _chunks, keyed_records, run_replay
+from streams.settings import load
 
 DAY_S = 86_400
 START_S = 1_500_000_000
@@ -168,3 +169,29 @@ def test_a_speed_spreads_the_events_over_the_wall_clock() -> None:
     assert [due for _, _, due in chunks] == [0.0, 6.0]
     assert list(_chunks(times, speed=None)) == [(0, 6, 0.0)]
     assert list(_chunks(times[:0], speed=1.0)) == []
+
+
+def test_an_empty_file_has_nothing_to_publish(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {name: pa.array([], pa.string()) for name in ("type", "sku", "user")}
+    table = pa.table({"ts": pa.array([], pa.float64()), **columns})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert run_replay(load(), tmp_path / "a.parquet", dry_run=True, json_output=True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["published"] == {"clicks": 0, "carts": 0, "orders": 0}
+
+
+def test_rows_without_time_sku_or_known_type_are_skipped_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = rows(
+        5, ts=[START_S, None, START_S, START_S, START_S], sku=["a", "a", None, "", "a"],
+        type=["click", "click", "click", "click", "refund"],
+    )  # fmt: skip
+    file = parquet_file(tmp_path / "a.parquet", **columns)
+    assert run_replay(load(), file.path, dry_run=True, json_output=True) == 0
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    assert report["published"]["clicks"] == 1 and report["skipped"] == 4
+    assert "no click, cart or order" in said.err and "have no time" in said.err
