@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     forecast_interval_ms: int = Field(60_000, ge=100)
     review_period_ms: int = Field(300_000, ge=1_000)
     price_kill_switch: bool = False  # true: no price is ever changed
-    price_changes_per_hour_max: int = Field(4, ge=0)
+    price_changes_per_hour_max: int = Field(4, ge=0, le=8)  # a row remembers eight
     price_cooldown_ms: int = Field(300_000, ge=0)
     price_step_max: float = Field(0.15, gt=0, le=1)  # largest change at once, of the old price
     services: tuple[Service, ...] = (SHOP,)
