@@ -1,9 +1,11 @@
 """What a checkpoint and a restore cost on Apache Kafka: `python -m benchmarks.state`.
 
 Checkpoints of 10,000 changed SKUs, each with a packed row of about 500 bytes and a record of
-`demand-windows`, in one transaction; then a restore of all of them from the changelog, and from the
-local copy. Needs a broker with transactions: `KAFKA_BOOTSTRAP_SERVERS`. Makes topics under a prefix
-of its own and deletes them again. The first checkpoint and restore, which warm up, are left out.
+`demand-windows`, in one transaction, one after the other, so that each also waits for the local
+copy of the one before, which in a worker has a second for it; then a restore of all of them from
+the changelog, and from the local copy. Needs a broker with transactions, named by
+`KAFKA_BOOTSTRAP_SERVERS`. Makes topics under a prefix of its own and deletes them again. The first
+checkpoint and restore, which warm up, are left out.
 """
 
 import asyncio

@@ -67,11 +67,11 @@ class RowSchema:
 
     def unpack(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The fields [n, ...] of uint8 [n, width]. Raises StateError when the rows are of another
-        schema; whether they are intact, `intact` says.
+        schema; whether they are intact, `stack` says.
         """
         if rows.shape[1] < HEADER_BYTES:
             raise StateError(f"a row has {rows.shape[1]} bytes, fewer than its header")
-        header = _header(rows)
+        header = np.ascontiguousarray(rows[:, :HEADER_BYTES]).view(np.dtype(HEADER))[:, 0]
         foreign = (header["version"] != self.version) | (header["schema"] != self.hash)
         if foreign.any() or (len(rows) and rows.shape[1] != self.width):
             first = int(np.argmax(foreign))
@@ -80,20 +80,13 @@ class RowSchema:
                 f"{header['version'][first]}, schema {header['schema'][first]:08x}, "
                 f"{rows.shape[1]} bytes; this release and its settings read version "
                 f"{self.version}, schema {self.hash:08x}, {self.width} bytes. Run the release and "
-                "settings that wrote them, or start anew with another FLASHCAST_APPLICATION and "
-                "FLASHCAST_TOPIC_PREFIX"
+                "settings that wrote them; or, to process all input again, stop the workers, "
+                "delete and create the changelog topic, and delete the group's offsets"
             )
         if not len(rows):
             rows = np.empty((0, self.width), np.uint8)
         table = np.ascontiguousarray(rows).view(self._dtype)[:, 0]
-        return {name: np.ascontiguousarray(table[f"field {name}"]) for name in self.names}
-
-
-def intact(rows: Rows) -> NDArray[np.bool_]:
-    """bool [n]: which of the rows are as they were packed."""
-    if rows.shape[1] < HEADER_BYTES:
-        return np.zeros(len(rows), np.bool_)
-    return np.asarray(_header(rows)["crc32c"] == _checksums(rows))
+        return {name: table[f"field {name}"].copy() for name in self.names}
 
 
 def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
@@ -111,16 +104,12 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
     widths = {len(value) for value in good}
     if len(widths) > 1:
         raise StateError(
-            f"the changelog holds rows of different layouts ({sorted(widths)} bytes): start anew "
-            "with another FLASHCAST_APPLICATION and FLASHCAST_TOPIC_PREFIX"
+            f"the changelog holds rows of different layouts ({sorted(widths)} bytes): stop the "
+            "workers, delete and create the changelog topic and delete the group's offsets, to "
+            "process all input again"
         )
     width = widths.pop() if widths else HEADER_BYTES
     return np.frombuffer(b"".join(good), np.uint8).reshape(len(good), width), bad
-
-
-def _header(rows: Rows) -> NDArray[np.void]:
-    """The headers [n] of rows that are at least as wide as one."""
-    return np.ascontiguousarray(rows[:, :HEADER_BYTES]).view(np.dtype(HEADER))[:, 0]
 
 
 def _checksums(rows: Rows) -> NDArray[np.uint32]:

@@ -490,6 +490,7 @@ async def test_a_broker_that_goes_away_fails_the_checkpoint_and_nothing_is_lost(
     assert levels(await taken(kafka_settings)) == {"A": 3, "B": 1}
 
 
+@pytest.mark.embedded
 async def test_the_embedded_broker_keeps_state_too(
     embedded: EmbeddedBroker, tmp_path: Path
 ) -> None:

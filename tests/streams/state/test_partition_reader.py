@@ -1,7 +1,7 @@
 """Records read back for a restore are those that our own decoder finds."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec.batches import iter_records
@@ -13,6 +13,7 @@ from streams.state.partition_reader import log_records
 some_bytes = st.none() | st.binary(max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(some_bytes, some_bytes), max_size=30), st.integers(0, 35))
 def test_both_parsers_agree(records: list[tuple[bytes | None, bytes | None]], first: int) -> None:
     batches = encode_records(((key, value, []) for key, value in records), bytes_max=150)

@@ -25,21 +25,22 @@ def tables(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
     return {name: draw(npst.arrays(draw(DTYPES), (n, *draw(SHAPES)))) for name in names}
 
 
+@settings(deadline=None)
 @given(tables())
 def test_rows_come_back_as_they_were_packed(fields: dict[str, NDArray[Any]]) -> None:
     schema = RowSchema(3, fields)
     rows = schema.pack(fields)
     assert rows.shape == (len(next(iter(fields.values()))), schema.width)
-    assert snapshot.intact(rows).all()
     again, bad = snapshot.stack([row.tobytes() for row in rows])
     assert not bad
     for name, array in schema.unpack(again).items():
         assert array.shape == fields[name].shape
+        assert array.flags.writeable
         assert array.astype(array.dtype).tobytes() == fields[name].astype(array.dtype).tobytes()
 
 
 @given(tables(), st.data())
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_any_changed_byte_is_noticed_and_only_its_row_is_lost(
     fields: dict[str, NDArray[Any]], data: st.DataObject
 ) -> None:
@@ -49,7 +50,6 @@ def test_any_changed_byte_is_noticed_and_only_its_row_is_lost(
         return
     row = data.draw(st.integers(0, len(rows) - 1))
     rows[row, data.draw(st.integers(0, schema.width - 1))] ^= data.draw(st.integers(1, 255))
-    assert np.flatnonzero(~snapshot.intact(rows)).tolist() == [row]
     good, bad = snapshot.stack([one.tobytes() for one in rows])
     assert bad == [row]
     assert good.tobytes() == np.delete(rows, row, axis=0).tobytes()
