@@ -14,7 +14,7 @@ from streams.codec import kernel
 from streams.codec.columns import Columns, NameArrays
 from streams.codec.plain import HEADER_BYTES
 from streams.codec.write import encode_rows, encode_windows
-from tests.streams.codec.logs import HASH_KEY, NOW_MS, TOLERANCE_MS, foreign_log, value
+from tests.streams.codec.logs import HASH_KEY, NOW_MS, ORDER, TOLERANCE_MS, foreign_log, value
 
 PAGES = 4
 ROUNDS = 4_000
@@ -91,6 +91,11 @@ def main(seed: int) -> None:
         place = np.array([0, 0, HEADER_BYTES], np.int64)
         kernel.decode(fence.at_end(data), 0, 0, TOLERANCE_MS, HASH_KEY, place, columns)
     for size in range(1, 40):
+        content = value()[:-1] + b',"event_id":"' + b"e" * size + b'"}'  # hashed at the very end
+        place = np.array([0, 0, HEADER_BYTES], np.int64)
+        data = fence.at_end(foreign_log([(NOW_MS, b"SKU-1", content, [])]))
+        kernel.decode(data, ORDER, 0, TOLERANCE_MS, HASH_KEY, place, columns)
+        assert columns.ok[0]
         plain = NameArrays.of([b"n" * size, b'"' * size])
         names = NameArrays(fence.at_end(plain.blob.tobytes()), plain.at, plain.length)
         rows = np.arange(2)

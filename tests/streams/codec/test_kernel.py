@@ -315,7 +315,8 @@ class TestCompilation:
             "from tests.streams.codec.logs import *\n"
             "from streams.codec.columns import NameArrays\n"
             "from streams.codec.write import encode_rows\n"
-            "(rows,) = encode_rows(NameArrays.of([b'A']), np.arange(1), np.ones((1, 2), np.uint8))\n"
+            "values = np.ones((1, 2), np.uint8)\n"
+            "(rows,) = encode_rows(NameArrays.of([b'A']), np.arange(1), values)\n"
             "print(decode_all(decoder(True), log([(b'SKU-1', value())])), rows.count)"
         )
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
