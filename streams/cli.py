@@ -9,6 +9,7 @@ import typer
 from streams.errors import ConfigurationError, FlashcastError
 from streams.settings import Settings, load
 
+KINDS = ("click", "cart", "order")
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_INTERRUPTED = 130
@@ -114,6 +115,9 @@ def replay(
     quantity: Annotated[str, typer.Option(help="Column of the quantity.")] = "qty",
     session: Annotated[str, typer.Option(help="Column of the session.")] = "session",
     order_id: Annotated[str, typer.Option(help="Column of the order.")] = "order_id",
+    word: Annotated[
+        list[str] | None, typer.Option(help="The file's word for a kind: --word view=click.")
+    ] = None,
     only: Annotated[
         str | None, typer.Option(help="Every row is a click, a cart or an order.")
     ] = None,
@@ -133,7 +137,8 @@ def replay(
         session=session,
         order_id=order_id,
         time_unit=_one_of("--time-unit", time_unit, ("auto", "s", "ms", "us", "ns")),
-        only_type=only,
+        types=_words(word or []),
+        only_type=None if only is None else _one_of("--only", only, KINDS),
     )
     code = run_replay(
         _settings(),
@@ -151,6 +156,14 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
     if value not in allowed:
         raise ConfigurationError(f"{option} {value!r}: one of {', '.join(allowed)}")
     return value
+
+
+def _words(pairs: list[str]) -> dict[str, str]:
+    words = {}
+    for pair in pairs:
+        word, _, kind = pair.partition("=")
+        words[word] = _one_of(f"--word {pair!r}: kind", kind, KINDS)
+    return words
 
 
 def _speed(text: str) -> float | None:
