@@ -1,5 +1,7 @@
 """Windows, one rule at a time. What holds under all circumstances is in test_windows_exact.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -228,6 +230,27 @@ def test_a_row_that_contradicts_its_marker_is_reported() -> None:
         stage.run()
 
 
+def test_what_is_closed_stays_closed_when_the_lateness_is_raised() -> None:
+    stage = run(log(0, 40_000), log(0, 40_000), log(0, 40_000))
+    config = dataclasses.replace(CONFIG, allowed_lateness_ms=15_000)
+    restored = Stage(config, [[Event(2, T0 + 40_000, 2, "a", T0 + 29_000)], [], []])
+    restored.windows.restore_meta(stage.windows.meta())
+    restored.step(0, 1)
+    assert restored.verdicts[0] == {2: Verdict.LATE}
+
+
+def test_a_bucket_that_a_row_has_closed_is_not_opened_again() -> None:
+    stage = run(log(0), log(0), log(0))
+    state = stage.windows.gather(np.array([0]))
+    newer = {**state, "open_bucket": 0 * state["open_bucket"], "last_bucket": [T0 // 10_000 + 1]}
+    events = [Event(at, T0 + 20_000, at, "a", T0 + ms) for at, ms in ((7, 19_999), (9, 20_000))]
+    restored = Stage(CONFIG, [events, [], []])
+    restored.windows.restore_meta(stage.windows.meta())
+    restored.windows.scatter(np.array([restored.skus.insert(b"a")]), newer)
+    restored.step(0, 2)
+    assert list(restored.verdicts[0].values()) == [Verdict.LATE, Verdict.APPLIED]
+
+
 def test_history_leaves_out_what_is_yet_to_close_again() -> None:
     stage = run(log(0, 12_000, 40_000), log(0, 40_000), log(0, 12_000, 40_000))
     state, meta = stage.windows.gather(np.array([0])), stage.windows.meta()
@@ -289,3 +312,20 @@ class TestRelease:
         stage.logs = [[*stage.logs[0], Event(6, T0 + MONTH_MS, 6, "a", T0 + MONTH_MS)], [], []]
         stage.run()
         assert stage.windows.release([stage.skus.row_of(b"a")], stage.windows.meta()) == []
+
+
+def test_a_topic_that_never_speaks_does_not_hold_up_a_backlog() -> None:
+    hour_ago_ms = T0 - 3_600_000
+    clicks = [
+        Event(at, hour_ago_ms, at, "a", hour_ago_ms - 30_000 * (999 - at)) for at in range(999)
+    ]
+    stage = Stage(CONFIG, [clicks, [], []])
+    for second in range(7):  # the time-out, once
+        stage.run()
+        for kind in (1, 2):
+            stage.windows.empty(kind, 0, second * 1_000)
+        for _ in range(600):  # as fast as the core turns
+            stage.windows.idle_cuts(second * 1_000, now_ms=T0)
+            stage.run()
+    assert stage.exhausted(0)
+    assert len(stage.outputs) == 998, "all but the last, which is open"

@@ -1,5 +1,6 @@
 """After the warm-up nothing is left to compile."""
 
+from benchmarks.windows import measure
 from streams import history_kernel, sku_hash, sku_kernel, windows_kernel
 from streams.windows_warm_up import warm_up
 from tests.streams.test_windows import log, run
@@ -35,3 +36,10 @@ def test_the_warm_up_leaves_nothing_to_compile() -> None:
     stage = run(log(0, 12_000, 90_000), log(0, 90_000), log(0, 90_000))
     assert stage.outputs
     assert compiled() == before
+
+
+def test_the_benchmark_runs_small_and_its_answers_hold() -> None:
+    figures = measure(events=100_000, skus=50)
+    assert figures.events_closed == 3 * 50_000, "all events of the bucket that is over"
+    assert figures.windows == 50
+    assert set(figures.nanoseconds) == {"rows", "duplicates", "apply", "close"}
