@@ -12,6 +12,7 @@ from faust.types import TP
 
 from streams import transport
 from streams.codec.decode import Fetch
+from streams.errors import ConfigurationError
 from streams.fetching import Drained
 from streams.settings import Settings
 from streams.topics import INPUT_TOPICS
@@ -53,8 +54,8 @@ class FlashcastApp(faust.App):  # type: ignore[misc]  # Faust is untyped to mypy
         """Faust's data directory is for its tables; there are none."""
 
 
-class Group:
-    """The worker's view of the consumer."""
+class ConsumerGroup:
+    """The worker's view of the consumer (custody.Group)."""
 
     def __init__(self, app: FlashcastApp) -> None:
         self._app = app
@@ -98,8 +99,19 @@ def build_app(settings: Settings, raw: bool) -> FlashcastApp:
 
     @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
     async def _restore(*_: Any, **__: Any) -> None:
-        numbers = {tp.partition for tp in app.consumer.assignment()}
-        await app.worker.take_over(numbers, app.consumer_generation_id)
+        owned: dict[str, set[int]] = {}
+        for tp in app.consumer.assignment():
+            owned.setdefault(tp.topic, set()).add(tp.partition)
+        numbers = set().union(*owned.values())
+        if any(owned.get(settings.topic(name)) != numbers for name in INPUT_TOPICS if numbers):
+            app.worker.fail(
+                ConfigurationError(
+                    f"the group assigned partitions that do not belong together: {owned}; are all "
+                    "its members flashcast workers of one version?"
+                )
+            )
+        else:
+            await app.worker.take_over(numbers, app.consumer_generation_id)
 
     return app
 

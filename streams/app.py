@@ -1,31 +1,23 @@
-"""One worker process: web first, then the broker, then Faust's app with an agent per input topic.
+"""One worker process: web first, then the broker, then everything else.
 
-run_worker --> web --> preflight (retried while the broker is away) --> Faust --> SIGTERM:
-checkpoint, leave
+run_worker --> web --> preflight, retried while the broker is away --> running.py
+                                  SIGTERM: last checkpoints, and leave --------^
 """
 
 import asyncio
 import contextlib
+import importlib
 import logging
-import secrets
 import signal
-from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final, Protocol
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from streams import fetching, preflight
-from streams.agents import FlashcastApp, Group, build_app
-from streams.batcher import Batcher
-from streams.capacity_sum import CapacitySum
-from streams.core_thread import CoreThread
 from streams.errors import BrokerError, ConfigurationError, FlashcastError, StateError
 from streams.monitor import Monitor
-from streams.opening import Opening, load_forecaster
 from streams.settings import Settings
 from streams.web import server
-from streams.worker import Worker
 
 log = structlog.get_logger("flashcast.app")
 
@@ -34,15 +26,21 @@ EXIT_FAILED: Final = 1
 EXIT_CONFIGURATION: Final = 2
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 10.0
-STOP_TIMEOUT_S: Final = 9.0
 NOISY: Final = ("faust", "mode", "aiokafka", "kafka")
+
+
+class Judged(Protocol):
+    """Who can say how the worker is."""
+
+    def not_alive(self) -> list[str]: ...
+    def not_ready(self) -> list[str]: ...
 
 
 class Status:
     """What the web says before there is a worker, and then what the worker says."""
 
     def __init__(self) -> None:
-        self.worker: Worker | None = None
+        self.worker: Judged | None = None
         self.waits_for = "starting"
 
     def not_alive(self) -> list[str]:
@@ -68,7 +66,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def _quiet(settings: Settings) -> None:
-    """Libraries say only what is wrong, unless everything is wanted."""
+    """What libraries log is seen at level debug alone: each failure is reported by us, once."""
     for name in NOISY:
         level = logging.DEBUG if settings.log_level == "debug" else logging.CRITICAL
         logging.getLogger(name).setLevel(level)
@@ -89,8 +87,10 @@ async def _serve(settings: Settings) -> int:
         partitions = await _first_contact(settings, status, stop)
         if partitions is None:
             return EXIT_OK
-        async with _running(settings, partitions, monitor, status, problem is None) as running:
-            return await _until_stopped(*running, stop)
+        running: Any = await asyncio.to_thread(importlib.import_module, "streams.running")
+        job = running.Running(settings, partitions, monitor, raw=problem is None)
+        await job.run(status, stop)
+        return EXIT_OK
 
 
 async def _first_contact(settings: Settings, status: Status, stop: asyncio.Event) -> int | None:
@@ -106,51 +106,3 @@ async def _first_contact(settings: Settings, status: Status, stop: asyncio.Event
             await asyncio.wait_for(stop.wait(), delay_s)
         delay_s = min(2 * delay_s, RETRY_MAX_S)
     return None
-
-
-@contextlib.asynccontextmanager
-async def _running(
-    settings: Settings, partitions: int, monitor: Monitor, status: Status, raw: bool
-) -> AsyncIterator[tuple[FlashcastApp, Worker]]:
-    """Faust's app and the worker, started; left in order, within `STOP_TIMEOUT_S`."""
-    core = CoreThread()
-    forecaster = await core(load_forecaster, settings)
-    app = build_app(settings, raw)
-    hash_key = (secrets.randbits(64), secrets.randbits(64))
-    opening = Opening(settings, partitions, forecaster, hash_key, core, monitor)
-    worker = Worker(settings, Batcher(forecaster), core, opening.open, Group(app), monitor)
-    app.worker = status.worker = worker
-    summing = CapacitySum(settings, partitions, worker.owns, monitor)
-    worker.start()
-    summing.start()
-    starting = asyncio.create_task(app.start(), name="faust")
-    try:
-        yield app, worker
-    finally:
-        await summing.stop()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await app.stop()
-        except (TimeoutError, KafkaError) as error:
-            log.warning("left without saying goodbye to the group", error=repr(error))
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-
-
-async def _until_stopped(app: FlashcastApp, worker: Worker, stop: asyncio.Event) -> int:
-    """Until a signal, a failure of the worker, or a crash of Faust's services."""
-    ends = {
-        asyncio.create_task(stop.wait()): "stopped",
-        asyncio.create_task(worker.failed.wait()): "failed",
-        asyncio.create_task(app.wait_until_stopped()): "crashed",
-    }
-    done, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    if worker.failure is not None:
-        raise worker.failure
-    if "crashed" in {ends[task] for task in done}:
-        log.error("Faust ended", reason=repr(app.crash_reason))
-        return EXIT_FAILED
-    log.info("leaving")
-    return EXIT_OK

@@ -66,6 +66,7 @@ class Custody:
         self.failure: Exception | None = None
         self.changed = asyncio.Event()
         self._faults: dict[int, int] = {}
+        self._ended: Positions = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[Owned]] = set()
 
@@ -93,7 +94,7 @@ class Custody:
             (topic, owned.partition): offset
             for owned in self.owned.values()
             for topic, offset in owned.committed.items()
-        }
+        } or self._ended
 
     def see_who_is_ahead(self) -> None:
         """Nothing is fetched of a full queue, nor for a partition that is being restored."""
@@ -238,8 +239,9 @@ class Custody:
         return bool(offsets) and await self._group.owns(offsets)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything; `committed` still says where it ended."""
         self.new_term()
+        self._ended = self.committed()
         for task in list(self._tasks):
             task.cancel()
         several = list(self.owned.values())

@@ -47,6 +47,12 @@ class Opening:
 
         Raises StateError when it must not go on, BrokerError when it may be tried again.
         """
+        if partition >= self._partitions:
+            raise ConfigurationError(
+                f"there is a partition {partition}, but there were {self._partitions} when this "
+                "worker started: keys have moved. Copy the topics with `flashcast topics rekey`, "
+                "and start anew under another FLASHCAST_APPLICATION"
+            )
         emitter = emitter_for(self._settings, partition)
         try:
             async with reader_for(self._settings, partition) as reader:

@@ -3,7 +3,7 @@ as it expects.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,12 +15,15 @@ from streams.fetching import RawReader, client_options, isolation_level
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
+from streams.unreachable import explained
 
 log = structlog.get_logger("flashcast.preflight")
 
 SAMPLE_RECORDS_MIN: Final = 1_000  # fewer say nothing
 SAMPLE_RECORDS: Final = 3_000  # over all event topics and partitions
 WRONG_SHARE_MAX: Final = 0.01
+
+Key = TypeVar("Key")
 
 
 async def check(settings: Settings) -> int:
@@ -46,10 +49,7 @@ async def check(settings: Settings) -> int:
         partitions = partition_count(counts, settings)
         await _check_keys(consumer, settings, partitions)
     except KafkaError as error:
-        raise BrokerError(
-            f"no answer from Kafka at {settings.bootstrap_servers} "
-            f"(KAFKA_BOOTSTRAP_SERVERS): {error!r}"
-        ) from None
+        raise BrokerError(f"no answer from {explained(settings, error)}") from None
     finally:
         await consumer.stop()
     return partitions
@@ -74,6 +74,15 @@ def partition_count(counts: Mapping[str, int], settings: Settings) -> int:
     return next(iter(keyed.values()))
 
 
+def spread(sizes: Mapping[Key, int], total: int) -> dict[Key, int]:
+    """`total` shared out evenly, as far as each has so many."""
+    shares = {}
+    for left, (key, size) in enumerate(sorted(sizes.items(), key=lambda one: one[1])):
+        shares[key] = min(size, total // (len(sizes) - left))
+        total -= shares[key]
+    return shares
+
+
 async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions: int) -> None:
     """Refuses when more than 1 % of the newest records lie where their key does not belong."""
     if settings.partitioner == "none" or partitions == 1:
@@ -86,8 +95,8 @@ async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions
     await consumer._client.set_topics({tp.topic for tp in tps})  # all at once: quicker
     begins = await consumer.beginning_offsets(tps)
     ends = await consumer.end_offsets(tps)
-    each = -(-SAMPLE_RECORDS // len(tps))
-    newest = {tp: (max(begins[tp], ends[tp] - each), ends[tp]) for tp in tps}
+    shares = spread({tp: ends[tp] - begins[tp] for tp in tps}, SAMPLE_RECORDS)
+    newest = {tp: (ends[tp] - share, ends[tp]) for tp, share in shares.items()}
     seen = wrong = 0
     example = ""
     async for fetch in RawReader(consumer, lambda name: name).read_all(newest):

@@ -158,6 +158,9 @@ class Worker:
         self._flowing = False
         custody.new_term()
         async with self._turning:
+            if not await self._may_still_write():
+                for owned in list(custody.owned.values()):
+                    await custody.drop(owned, "hand_over")
             several = list(custody.owned.values())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -167,6 +170,13 @@ class Worker:
                     log.warning("a last checkpoint did not end in time", partition=owned.partition)
                     owned.commit.cancel()
                     await custody.drop(owned, "hand_over")
+
+    async def _may_still_write(self) -> bool:
+        """Where no transaction shuts out a former owner, the group must say that we are not one."""
+        if self._settings.processing_guarantee == "exactly_once":
+            return True
+        committed = self._custody.committed()
+        return not committed or await self._group.owns(committed)
 
     # -- turns
 
