@@ -25,6 +25,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
+    TransactionalIdAuthorizationFailed,
 )
 
 from streams import topics
@@ -75,6 +76,7 @@ class Emitter(ABC):
         self._identity: tuple[bytes, int] | None = None  # of the changelog, and its offset
         self._forgotten: list[bytes] = []
         self._unanswered: set[str] = set()  # topics, in a delivery
+        self._deadline: asyncio.Timeout | None = None  # of what is being sent
         self.copy_failures = 0
 
     @property
@@ -87,7 +89,7 @@ class Emitter(ABC):
         """
         assert self._producer is None, "an emitter starts once"
         self._producer = AIOKafkaProducer(**client_options(self._settings), **self._options())
-        async with self._failing("cannot start"), asyncio.timeout(START_TIMEOUT_S):
+        async with self._bounded("cannot start", START_TIMEOUT_S):
             await self._producer.start()
 
     def attach(self, copy: LocalCopy | None, identity: tuple[bytes, int] | None) -> None:
@@ -111,7 +113,7 @@ class Emitter(ABC):
         own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
         rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
         marker = [Output(topics.CHANGELOG, encoded.marker)]
-        async with self._failing("checkpoint failed"), asyncio.timeout(self.delivery_timeout_s):
+        async with self._bounded("checkpoint failed", self.delivery_timeout_s):
             offsets = await self._deliver([own, checkpoint.outputs, rows, marker])
         if drawn is not None:
             self._identity = (drawn, offsets[0])
@@ -123,11 +125,15 @@ class Emitter(ABC):
         """Outputs that belong to no checkpoint; the offset of each one's first record. Fails like
         `commit`.
         """
-        async with self._failing("output failed"), asyncio.timeout(self.delivery_timeout_s):
+        async with self._bounded("output failed", self.delivery_timeout_s):
             return await self._deliver([outputs])
 
     async def stop(self) -> None:
-        """Ends the producer, and closes the local copy once it holds the last checkpoint."""
+        """Ends the producer, and closes the local copy once it holds the last checkpoint. What is
+        being sent fails at once.
+        """
+        if self._deadline is not None:
+            self._deadline.reschedule(0.0)
         await self._discard()
         await self._copied()
         if self._copy is not None:
@@ -185,27 +191,37 @@ class Emitter(ABC):
         return sent
 
     @contextlib.asynccontextmanager
-    async def _failing(self, what: str) -> AsyncIterator[None]:
-        """Whatever goes wrong inside ends the producer, and is a BrokerError or FencedError."""
+    async def _bounded(self, what: str, timeout_s: float) -> AsyncIterator[None]:
+        """Whatever goes wrong inside, or takes too long, ends the producer and is a BrokerError or
+        FencedError.
+        """
         try:
             if self._producer is None:
                 raise BrokerError("the emitter is stopped")
-            yield
+            async with asyncio.timeout(timeout_s) as self._deadline:
+                yield
         except BaseException as error:
+            named = self._named(what, error)
             await self._discard()
             if not isinstance(error, Exception):
                 raise
-            raise self._named(what, error) from error
+            raise named from error
+        finally:
+            self._deadline = None
 
     def _named(self, what: str, error: BaseException) -> BrokerError:
         causes = list(_causes(error))
         where = f"partition {self._partition}: {what}"
+        owner = self._settings.transactional_id(self._role)
         if any(isinstance(cause, FENCED) for cause in causes):
-            owner = self._settings.transactional_id(self._role)
             return FencedError(f"{where}: another worker has taken over {owner!r}")
+        if any(isinstance(cause, TransactionalIdAuthorizationFailed) for cause in causes):
+            return BrokerError(f"{where}: no permission to Write with transactional id {owner!r}")
         for cause in causes:
             if isinstance(cause, BrokerError):
                 return BrokerError(f"{where}: {cause}")
+        if isinstance(error, TimeoutError) and self._producer is None:
+            return BrokerError(f"{where}: the emitter was stopped meanwhile")
         if isinstance(error, TimeoutError):
             topic_names = ", ".join(sorted(self._unanswered)) or "the transaction coordinator"
             return BrokerError(

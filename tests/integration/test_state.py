@@ -1,5 +1,6 @@
 """Checkpoints and restores on a broker: what a crash, a zombie or a refusal can and cannot do."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -278,6 +279,21 @@ async def test_a_missing_output_topic_fails_the_checkpoint_and_is_named(
     with pytest.raises(BrokerError, match=r"no answer .*no-such-topic"):
         await emitter.commit(checkpoint(1, ["A"], outputs=[output]))
     await emitter.stop()
+
+
+async def test_stopping_fails_a_checkpoint_that_is_being_sent_at_once(
+    kafka_settings: Settings,
+) -> None:
+    emitter = emitter_for(kafka_settings, PARTITION)
+    await restored(kafka_settings, emitter)
+    unsendable = Output("no-such-topic", window_output(b"A", 1).batch)
+    commit = asyncio.create_task(emitter.commit(checkpoint(1, ["A"], outputs=[unsendable])))
+    _, waiting = await asyncio.wait([commit], timeout=0.5)
+    assert waiting
+    await emitter.stop()
+    async with asyncio.timeout(1.0):
+        with pytest.raises(BrokerError, match="stopped meanwhile"):
+            await commit
 
 
 async def test_state_that_is_lost_refuses_to_start_anew(kafka_settings: Settings) -> None:
