@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.negative_binomial import dispersion_of, nb_cdf
+from models.negative_binomial import dispersion_of, nb_cdf, normal_score
 
 Array = NDArray[Any]
 
@@ -39,6 +39,9 @@ def nominal() -> Array:
     return np.broadcast_to(np.array((1.0, *QUANTILES)), SHAPE).copy()
 
 
+NOMINAL_SCORES: Final = normal_score(np.array(QUANTILES))
+
+
 def classes(mean: Array) -> Array:
     """Which class an expected demand belongs to."""
     return np.searchsorted(CLASS_MEANS, mean, side="right")
@@ -51,6 +54,7 @@ class Calibrator:
         self.spread = np.array(state[..., 0], np.float64)
         self.levels = np.array(state[..., 1:], np.float64)
         self.seen = np.zeros(GROUPS, np.int64)
+        self._scores: Array | None = None  # of the levels, until they move
 
     @property
     def state(self) -> Array:
@@ -75,6 +79,7 @@ class Calibrator:
         change = np.bincount(group, weights=surprise - spread[group], minlength=size)
         self.spread = np.clip(spread + weight * change, *SPREAD_BOUNDS).reshape(GROUPS)
         self.seen += count.reshape(GROUPS)
+        self._scores = None
 
     def _move_levels(
         self, group: Array, weight: Array, mean: Array, dispersion: Array, sold: Array
@@ -90,14 +95,17 @@ class Calibrator:
         self.levels = np.maximum.accumulate(table, axis=1).reshape((*GROUPS, len(QUANTILES)))
 
     def at(self, mean: Array, dispersion: Array) -> tuple[Array, Array]:
-        """Calibrated dispersion f64[n, 5] and levels f64[n, 5, quantiles] of forecasts [n, 5].
+        """Calibrated dispersion f64[n, 5], and the normal scores f64[n, 5, quantiles] at which to
+        read forecasts [n, 5].
 
         The end of the sale, which comes once, is read like the longest horizon that is tracked.
         """
+        if self._scores is None:
+            self._scores = normal_score(self.levels)
         horizon = np.minimum(np.arange(mean.shape[1]), HORIZONS - 1)
         group = (classes(mean), np.broadcast_to(horizon, mean.shape))
         variance = (mean + mean**2 / dispersion) * self.spread[group]
-        return dispersion_of(mean, variance), self.levels[group]
+        return dispersion_of(mean, variance), self._scores[group]
 
     def meta(self) -> dict[str, Any]:
         """JSON-able."""
@@ -108,3 +116,4 @@ class Calibrator:
         state = np.array(meta["state"], np.float64)
         self.spread, self.levels = state[..., 0], state[..., 1:]
         self.seen = np.array(meta["seen"], np.int64)
+        self._scores = None

@@ -1,21 +1,18 @@
-"""What the network sees, computed by the same functions in training and in serving.
+"""What the network sees, by name and in order, and the bucket that it is made from.
 
-`build` makes the input of one cell step (one closed bucket of one active SKU); `at_origin` makes
-what the head asks at a forecast's origin; `intervals` describes the stretches it forecasts.
-Counts are per bucket, so one network serves any bucket length; the length itself is a feature.
+`row_kernel.observe_rows` makes the input of one cell step (one closed bucket of one active SKU),
+`row_kernel.ask_rows` what the head is asked at a forecast's origin and of each stretch ahead; both
+serve training and the stream. Counts are per bucket, so one network serves any bucket length; the
+length itself is a feature.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import levels
-from models.levels import CARTS, CLICKS, FAST, IN_STOCK, MIDDLE, SLOW, UNITS
-
-if TYPE_CHECKING:
-    from models.memory import ForecastMemory
+from models.row_kernel import Asked, Bucket
 
 Array = NDArray[Any]
 
@@ -60,6 +57,8 @@ QUERY: Final = (
     "unit_trend",
     "click_trend",
     "last_in_stock_share",
+    "season_now",
+    "season_known",
 )
 INTERVAL: Final = (
     "log_lead_buckets",
@@ -69,13 +68,12 @@ INTERVAL: Final = (
     "log_left_at_middle",
     "log_elapsed_at_middle",
     "sale_known",
+    "season",
 )
 LOAD_SCALES: Final = 3
-MINUTE_MS: Final = 60_000.0
-TINY: Final = 1e-3
-PRIOR_BUCKETS: Final = 0.5  # weight of the category's level in a SKU's own
-PRIOR_CLICKS: Final = 20.0  # weight of the sale's units per click in a SKU's own
-PRIOR_CARTS: Final = 5.0
+KINDS: Final = 3  # clicks, carts, orders
+HORIZONS: Final = 5
+LOAD_LEADS: Final = 2
 
 
 @dataclass
@@ -105,169 +103,36 @@ class BucketInputs:
     sale_level: Array
 
 
-@dataclass
-class Query:
-    """What the head is asked at one origin, for n rows."""
-
-    components: Array  # f32[n, 7] units per bucket, one plain rate forecast each
-    loads: Array  # f32[n, 3 kinds, 3 half-lives] events per bucket
-    query: Array  # f32[n, len(QUERY)]
-
-
-def build(inputs: BucketInputs, memory: "ForecastMemory", rows: Array) -> Array:
-    """f32[n, len(FEATURES)] of a bucket that `memory` has observed already."""
-    sums, exposure = memory.level_sums[rows], memory.exposure[rows]
-    prior = memory.prior(rows)
-    units = _unit_levels(sums, exposure, prior)
-    clicks = sums[:, :, CLICKS] / (exposure[:, :, levels.CLOCK] + TINY)
-    carts = sums[:, MIDDLE, CARTS] / (exposure[:, MIDDLE, levels.CLOCK] + TINY)
-    share = _f32(inputs.in_stock_share)
-    empty = share <= 0  # out of stock throughout: orders say nothing, the level stands in for them
-    sold = np.where(empty, units[:, MIDDLE], _f32(inputs.units))
-    ordered = np.where(empty, units[:, MIDDLE], _f32(inputs.orders))
-    left, phase = _f32(inputs.time_left_ms), _f32(inputs.sale_phase)
-    known = left >= 0
-    list_ratio, list_known = _log_ratio(inputs.price_cents, inputs.list_price_cents)
-    rival_ratio, rival_known = _log_ratio(inputs.price_cents, inputs.competitor_price_cents)
-    trend = memory.sale_trend()
-    columns = (
-        np.log1p(_f32(inputs.clicks)),
-        np.log1p(_f32(inputs.carts)),
-        np.log1p(ordered),
-        np.log1p(sold),
-        _surprise(_f32(inputs.clicks), clicks[:, MIDDLE]),
-        _surprise(_f32(inputs.carts), carts),
-        _surprise(sold, units[:, MIDDLE]),
-        np.log(units[:, MIDDLE] + TINY),
-        np.log(clicks[:, MIDDLE] + TINY),
-        _trend(units),
-        _trend(clicks),
-        list_ratio,
-        list_known,
-        rival_ratio,
-        rival_known,
-        memory.price_move[rows],
-        share,
-        share < 1,
-        np.where(known, phase, 0),
-        np.where(known, np.log1p(np.maximum(left, 0) / MINUTE_MS), 0),
-        np.where(known, np.log1p(np.maximum(memory.sale_ms[rows], 0) * phase / MINUTE_MS), 0),
-        known,
-        np.log((prior + TINY) / (units[:, MIDDLE] + TINY)),
-        np.full(len(rows), trend[0]),
-        np.log1p(memory.gap_buckets[rows] - 1),
-        np.full(len(rows), np.log(inputs.bucket_ms / MINUTE_MS)),
-    )
-    return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
-
-
-def at_origin(memory: "ForecastMemory", rows: Array, origin_ms: int) -> Query:
-    """What the head is asked for `rows` at `origin_ms`, the end of a bucket."""
-    idle = memory.idle_buckets(rows, origin_ms)
-    share = memory.last_share[rows]
-    sums, exposure = levels.at_origin(memory.level_sums[rows], memory.exposure[rows], idle, share)
-    prior = memory.prior(rows)
-    units = _unit_levels(sums, exposure, prior)
-    sale = memory.sale.per_sku().astype(np.float32)
-    clock = exposure[:, :, levels.CLOCK]
-    per_click = _conversion(sums, CLICKS, sale, PRIOR_CLICKS)
-    per_cart = _conversion(sums, CARTS, sale, PRIOR_CARTS)
-    clicks = sums[:, :, CLICKS] / (clock + TINY)
-    probability, size = memory.tsb_at(rows, idle)
-    components = np.stack(
-        (
-            units[:, FAST],
-            units[:, MIDDLE],
-            units[:, SLOW],
-            clicks[:, FAST] * per_click,
-            sums[:, FAST, CARTS] / (clock[:, FAST] + TINY) * per_cart,
-            probability * size,
-            prior,
-        ),
-        axis=1,
-    )
-    kinds = sums[:, :, :UNITS].transpose(0, 2, 1)  # [n, 3 kinds, 3 half-lives]
-    kind_prior = sale[SLOW, :UNITS][None, :, None] * PRIOR_BUCKETS
-    kind_exposure = exposure[:, :, levels.EXPOSURE_OF[:UNITS]].transpose(0, 2, 1)
-    loads = (kinds + kind_prior) / (kind_exposure + PRIOR_BUCKETS)
-    level = np.log(units[:, MIDDLE] + TINY)
-    relative = np.log(components + TINY) - level[:, None]
-    trend = memory.sale_trend()
-    n = len(rows)
-    rest = (
-        level,
-        np.log1p(idle),
-        np.log1p(exposure[:, SLOW, IN_STOCK]),
-        np.log1p(memory.steps[rows]),
-        np.full(n, np.log(memory.bucket_ms / MINUTE_MS)),
-        np.full(n, trend[0]),
-        np.full(n, trend[1]),
-        _trend(units),
-        _trend(clicks),
-        share,
-    )
-    tail = np.stack([np.asarray(column, np.float32) for column in rest], axis=1)
-    return Query(
-        components=np.maximum(components, 1e-6).astype(np.float32),
-        loads=np.maximum(loads, 1e-6).astype(np.float32),
-        query=np.concatenate((relative.astype(np.float32), tail), axis=1),
+def columns(inputs: BucketInputs) -> Bucket:
+    """The same as the kernel wants it, f8."""
+    counts = (inputs.clicks, inputs.carts, inputs.orders, inputs.units)
+    return Bucket(
+        counts=np.stack([_f8(column) for column in counts], axis=1),
+        share=_f8(inputs.in_stock_share),
+        price=_f8(inputs.price_cents),
+        list_price=_f8(inputs.list_price_cents),
+        rival_price=_f8(inputs.competitor_price_cents),
+        phase=_f8(inputs.sale_phase),
+        left_ms=_f8(inputs.time_left_ms),
+        category=np.where(
+            np.asarray(inputs.category_level) > 0, inputs.category_level, inputs.sale_level
+        ).astype(np.float64),
     )
 
 
-def intervals(
-    begin_ms: Array, end_ms: Array, time_left_ms: Array, sale_ms: Array, bucket_ms: int
-) -> Array:
-    """f32[n, i, len(INTERVAL)] of stretches [begin, end) after the origin, f64[n, i] both.
-
-    `time_left_ms` at the origin and the sale's whole length `sale_ms`, [n], -1 unknown.
-    """
-    middle = (begin_ms + end_ms) / 2
-    known = ((time_left_ms >= 0) & (sale_ms > 0))[:, None]
-    left = np.maximum(time_left_ms[:, None] - middle, 0)
-    length = np.where(known, np.maximum(sale_ms[:, None], 1.0), 1.0)
-    elapsed = np.maximum(length - left, 0)
-    flag = np.broadcast_to(known, middle.shape)
-    columns = (
-        np.log1p(middle / bucket_ms),
-        np.log1p((end_ms - begin_ms) / bucket_ms),
-        np.log1p(middle / MINUTE_MS),
-        np.where(flag, np.clip(elapsed / length, 0, 1), 0),
-        np.where(flag, np.log1p(left / MINUTE_MS), 0),
-        np.where(flag, np.log1p(elapsed / MINUTE_MS), 0),
-        flag,
-    )
-    return np.stack([np.asarray(column, np.float32) for column in columns], axis=2)
-
-
-def _f32(column: Array) -> Array:
-    return np.asarray(column, np.float32)
-
-
-def _unit_levels(sums: Array, exposure: Array, prior: Array) -> Array:
-    """Units per bucket in stock at each half-life, drawn to `prior` while evidence is thin."""
-    return np.asarray(
-        (sums[:, :, UNITS] + PRIOR_BUCKETS * prior[:, None])
-        / (exposure[:, :, IN_STOCK] + PRIOR_BUCKETS)
+def blank(n: int) -> Asked:
+    """Room for what the head is asked for n rows."""
+    return Asked(
+        horizons=np.empty((n, HORIZONS), np.int64),
+        query=np.empty((n, len(QUERY)), np.float32),
+        components=np.empty((n, len(COMPONENTS)), np.float32),
+        loads=np.empty((n, KINDS, LOAD_SCALES), np.float32),
+        stretch=np.empty((n, HORIZONS, len(INTERVAL)), np.float32),
+        length=np.empty((n, HORIZONS), np.float32),
+        load_stretch=np.empty((n, LOAD_LEADS, len(INTERVAL)), np.float32),
+        load_length=np.empty((n, LOAD_LEADS), np.float32),
     )
 
 
-def _conversion(sums: Array, channel: int, sale: Array, weight: float) -> Array:
-    """Units per click or cart of each row, drawn to the sale's while evidence is thin."""
-    common = sale[SLOW, UNITS] / max(float(sale[SLOW, channel]), 1e-9)
-    common = min(common, 100.0) if sale[SLOW, channel] > 0 else 0.0
-    return np.asarray((sums[:, SLOW, UNITS] + weight * common) / (sums[:, SLOW, channel] + weight))
-
-
-def _surprise(count: Array, level: Array) -> Array:
-    return np.asarray(np.log((count + 0.5) / (level + 0.5)))
-
-
-def _trend(level: Array) -> Array:
-    return np.asarray(np.log((level[:, FAST] + 0.02) / (level[:, SLOW] + 0.02)))
-
-
-def _log_ratio(price: Array, other: Array) -> tuple[Array, Array]:
-    """log(price / other) within a factor of 8, and whether both are known."""
-    known = (price > 0) & (other > 0)
-    ratio = np.log(np.where(known, price, 1) / np.where(known, other, 1))
-    return np.clip(ratio, -2.0, 2.0), known
+def _f8(column: Array) -> Array:
+    return np.ascontiguousarray(column, np.float64)

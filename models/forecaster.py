@@ -16,28 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models import features
-from models.calibration import QUANTILES
+from models.calibration import NOMINAL_SCORES
+from models.cell_runner import CHUNK_ROWS, CellRunner
 from models.fallback import COLD_DISPERSION, plain_loads, plain_mean
-from models.features import BucketInputs
-from models.gru import Cell, Network
-from models.heads import KINDS
+from models.features import HORIZONS, KINDS, LOAD_LEADS, BucketInputs
+from models.gru import Network
 from models.memory import HORIZONS_TRACKED, ForecastMemory
-from models.negative_binomial import dispersion_of, nb_quantile
-from models.prediction import (
-    HORIZONS_MS,
-    LOAD_LEADS_MS,
-    LOAD_WINDOW_MS,
-    Prediction,
-)
+from models.negative_binomial import dispersion_of, nb_quantile_at
+from models.prediction import HORIZONS_MS, LOAD_LEADS_MS, Prediction, load_window_ms
+from models.row_kernel import Asked
 from models.weights_file import ModelCard, load_weights
 
 Array = NDArray[Any]
 StepBatch = tuple[ForecastMemory, Array, BucketInputs]
 PredictBatch = tuple[ForecastMemory, Array, int, Array]
+Part = tuple[ForecastMemory, Array]
 
-CHUNK_ROWS: Final = 4_096
 COLD_STEPS: Final = 3  # active buckets before the model is asked
+INTERVAL_90: Final = 2 * 1.6448536269514722  # width of the normal's 90 % interval
+DEMAND_ANSWERS: Final = 2 * HORIZONS
+LOAD_ANSWERS: Final = 2 * LOAD_LEADS * KINDS
 
 
 class Forecaster:
@@ -48,7 +46,7 @@ class Forecaster:
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
-        self.cell = Cell(self.network)
+        self.runner = CellRunner(self.network, self.device)
         self.calibration = calibration
         self.version = version
         self.hidden_size = network.config.hidden_size
@@ -72,18 +70,19 @@ class Forecaster:
         """Takes in one closed bucket of active rows per memory; each memory at most once."""
         made = []
         for memory, rows, inputs in batches:
-            memory.observe(rows, inputs)
-            made.append((memory, rows, features.build(inputs, memory, rows)))
+            rows = np.ascontiguousarray(rows, np.int64)
+            made.append((memory, rows, memory.observe(rows, inputs)))
         for chunk in _chunks(made):
             self._step_chunk(chunk)
 
     def _step_chunk(self, chunk: list[tuple[ForecastMemory, Array, Array]]) -> None:
+        after: Tensor | None
         try:
             with torch.inference_mode():
-                inputs = torch.from_numpy(np.concatenate([part[2] for part in chunk]))
                 hidden = self._hidden([(memory, rows) for memory, rows, _ in chunk])
-                after = self.cell.step(inputs.to(self.device), hidden)
-                bad = ~torch.isfinite(after).all(dim=1)
+                inputs = np.concatenate([x for _, _, x in chunk])
+                after = self.runner.step(torch.from_numpy(inputs), hidden)
+                bad = ~torch.isfinite(after.sum(dim=1))  # a NaN or infinity shows in the sum
                 failed = bad.cpu().numpy()
                 if failed.any():
                     after = torch.where(bad.unsqueeze(1), torch.zeros_like(after), after)
@@ -99,158 +98,155 @@ class Forecaster:
             at = end
         self.failures += int(failed.sum())
 
-    def _hidden(self, parts: Sequence[tuple[ForecastMemory, Array]]) -> Tensor:
-        return torch.cat(
-            [
-                memory.hidden.index_select(0, torch.from_numpy(rows).to(self.device))
-                for memory, rows in parts
-            ]
-        )
+    def _hidden(self, parts: Sequence[Part]) -> Tensor:
+        """Hidden states of the rows of several memories, one after the other."""
+        states = [
+            memory.hidden.index_select(0, torch.from_numpy(rows).to(self.device))
+            for memory, rows in parts
+        ]
+        return states[0] if len(states) == 1 else torch.cat(states)
 
     def predict(self, batches: Sequence[PredictBatch]) -> list[Prediction]:
         """Forecasts for `rows` i8[n] of each memory at `origin_ms`, the end of a bucket.
 
         `time_left_ms` i8[n] until the sale ends, -1 unknown. Changes the rows' open forecasts.
         """
-        return [self._predict_one(*batch) for batch in batches]
+        parts: list[Part] = []
+        asked = []
+        for memory, rows, origin_ms, left_ms in batches:
+            rows = np.ascontiguousarray(rows, np.int64)
+            memory.judge(rows, origin_ms)
+            parts.append((memory, rows))
+            asked.append(memory.ask(rows, origin_ms, left_ms))
+        if not parts:
+            return []
+        answers = self._answers(parts, asked)
+        made, at = [], 0
+        for (memory, _, origin_ms, left_ms), (_, rows), one in zip(
+            batches, parts, asked, strict=True
+        ):
+            answer = answers[at : at + len(rows)]
+            at += len(rows)
+            made.append(self._prediction(memory, rows, origin_ms, left_ms, one, answer))
+        return made
 
-    def _predict_one(
-        self, memory: ForecastMemory, rows: Array, origin_ms: int, time_left_ms: Array
-    ) -> Prediction:
-        rows = np.asarray(rows, np.int64)
-        memory.judge(rows, origin_ms)
-        query = features.at_origin(memory, rows, origin_ms)
-        horizons = horizons_of(time_left_ms)
-        mean, dispersion, load_mean, load_dispersion = self.ask(
-            memory, rows, query, horizons, time_left_ms
-        )
-        finite = np.isfinite(mean).all(1) & np.isfinite(dispersion).all(1)
-        finite &= np.isfinite(load_mean).all((1, 2)) & np.isfinite(load_dispersion).all((1, 2))
-        self.failures += int((~finite).sum())
-        cold = memory.steps[rows] < COLD_STEPS
-        fallback = cold | memory.failed[rows] | ~finite
-        plain = plain_mean(memory, rows, origin_ms, horizons)
-        mean = np.where(fallback[:, None], plain, mean)
-        dispersion = np.where(fallback[:, None], COLD_DISPERSION, dispersion)
-        load_mean = np.where(
-            fallback[:, None, None], plain_loads(query, memory.bucket_ms), load_mean
-        )
-        load_dispersion = np.where(fallback[:, None, None], COLD_DISPERSION, load_dispersion)
-        full = horizons[:, :HORIZONS_TRACKED] == np.array(HORIZONS_MS)
-        whole = np.array(HORIZONS_MS) % memory.bucket_ms == 0
-        tracked = slice(0, HORIZONS_TRACKED)
-        memory.await_truth(
-            rows,
-            origin_ms + horizons[:, tracked],
-            mean[:, tracked],
-            dispersion[:, tracked],
-            full & whole & ~fallback[:, None],
-        )
-        calibrated, levels = memory.calibrator.at(mean, dispersion)
-        dispersion = np.where(fallback[:, None], dispersion, calibrated)
-        levels[fallback] = QUANTILES
-        quantiles = nb_quantile(mean[:, :, None], dispersion[:, :, None], levels)
-        quantiles = np.maximum.accumulate(quantiles, axis=1)
-        window_s = load_window_ms(memory.bucket_ms) / 1000
-        counts = load_mean * window_s
-        return Prediction(
-            horizons_ms=horizons,
-            mean=mean,
-            dispersion=widened(mean, dispersion, levels),
-            quantiles=quantiles,
-            end_known=np.asarray(time_left_ms) >= 0,
-            fallback=fallback,
-            cold=cold,
-            load_mean=load_mean,
-            load_variance=(counts + counts**2 / load_dispersion) / window_s**2,
-        )
+    def _answers(self, parts: list[Part], asked: list[Asked]) -> Array:
+        """f64[n, 22] over all parts: demand's mean and dispersion by horizon, load's by lead and
+        kind; NaN throughout where the model raises.
+        """
+        count = sum(len(rows) for _, rows in parts)
+        whole = [np.concatenate(column) for column in zip(*asked, strict=True)][1:]
+        answers = []
+        try:
+            with torch.inference_mode():
+                hidden = self._hidden(parts)
+                tensors = [torch.from_numpy(column).to(self.device) for column in whole]
+                for begin in range(0, max(count, 1), CHUNK_ROWS):
+                    part = slice(begin, begin + CHUNK_ROWS)
+                    query, components, loads, about, length, load_about, load_length = (
+                        tensor[part] for tensor in tensors
+                    )
+                    demand = self.network.demand(hidden[part], query, about, components, length)
+                    load = self.network.load(hidden[part], query, load_about, loads, load_length)
+                    flat = [answer.flatten(1) for answer in (*demand, *load)]
+                    answers.append(torch.cat(flat, dim=1))
+                return torch.cat(answers).cpu().numpy().astype(np.float64)
+        except RuntimeError:
+            return np.full((count, DEMAND_ANSWERS + LOAD_ANSWERS), np.nan)
 
-    def ask(
+    def _prediction(
         self,
         memory: ForecastMemory,
         rows: Array,
-        query: features.Query,
-        horizons: Array,
-        time_left_ms: Array,
-    ) -> tuple[Array, Array, Array, Array]:
-        """Mean and dispersion [n, 5] of demand, of loads [n, 2, 3] (a second), uncalibrated.
-
-        NaN throughout where the model raises.
-        """
-        n, bucket_ms = len(rows), memory.bucket_ms
-        left = np.asarray(time_left_ms, np.float64)
-        stretch, length, load_stretch, load_length = stretches(
-            horizons, left, memory.sale_ms[rows], bucket_ms
+        origin_ms: int,
+        left_ms: Array,
+        asked: Asked,
+        answer: Array,
+    ) -> Prediction:
+        finite = np.isfinite(answer).all(axis=1)
+        self.failures += int(len(rows) - np.count_nonzero(finite))
+        cold = memory.steps[rows] < COLD_STEPS
+        fallback = cold | memory.failed[rows] | ~finite
+        mean, dispersion, load_mean, load_dispersion = _unpacked(answer, memory.bucket_ms)
+        if fallback.any():
+            mean[fallback] = plain_mean(asked)[fallback]
+            load_mean[fallback] = plain_loads(asked, memory.bucket_ms)[fallback]
+            dispersion[fallback], load_dispersion[fallback] = COLD_DISPERSION, COLD_DISPERSION
+        _await_truth(memory, rows, origin_ms, asked.horizons, mean, dispersion, fallback)
+        calibrated, scores = memory.calibrator.at(mean, dispersion)
+        calibrated[fallback] = dispersion[fallback]
+        scores[fallback] = NOMINAL_SCORES
+        quantiles = nb_quantile_at(mean[:, :, None], calibrated[:, :, None], scores)
+        return Prediction(
+            horizons_ms=asked.horizons,
+            mean=mean,
+            dispersion=_widened(mean, calibrated, scores),
+            quantiles=np.maximum.accumulate(quantiles, axis=1),
+            end_known=np.asarray(left_ms) >= 0,
+            fallback=fallback,
+            cold=cold,
+            load_mean=load_mean,
+            load_variance=_load_variance(memory, origin_ms, load_mean, load_dispersion),
         )
-        answers: list[Array] = []
-        try:
-            with torch.inference_mode():
-                for at in range(0, max(n, 1), CHUNK_ROWS):
-                    part = slice(at, at + CHUNK_ROWS)
-                    tensors = [
-                        torch.from_numpy(np.ascontiguousarray(a[part], np.float32)).to(self.device)
-                        for a in (
-                            query.query,
-                            stretch,
-                            query.components,
-                            length,
-                            load_stretch,
-                            query.loads,
-                            load_length,
-                        )
-                    ]
-                    hidden = self._hidden([(memory, rows[part])])
-                    asked, about, components, long, load_about, loads, load_long = tensors
-                    demand = self.network.demand(hidden, asked, about, components, long)
-                    load = self.network.load(hidden, asked, load_about, loads, load_long)
-                    flat = [t.flatten(1) for t in (*demand, *load)]
-                    answers.append(torch.cat(flat, dim=1).cpu().numpy())
-        except RuntimeError:
-            answers = [np.full((n, 2 * 5 + 2 * len(LOAD_LEADS_MS) * KINDS), np.nan)]
-        both = np.concatenate(answers).astype(np.float64)
-        mean, dispersion, load_mean, load_dispersion = np.split(both, [5, 10, 16], axis=1)
-        shape = (n, len(LOAD_LEADS_MS), KINDS)
-        window_s = load_window_ms(bucket_ms) / 1000
-        return mean, dispersion, load_mean.reshape(shape) / window_s, load_dispersion.reshape(shape)
 
 
-def horizons_of(time_left_ms: Array) -> Array:
-    """i8[n, 5]: 1, 5, 15, 60 minutes cut to the sale's end, and its end (60 minutes if unknown)."""
-    left = np.asarray(time_left_ms, np.int64)[:, None]
-    fixed = np.broadcast_to(np.array(HORIZONS_MS, np.int64), (len(left), len(HORIZONS_MS)))
-    fixed = np.where(left >= 0, np.minimum(fixed, left), fixed)
-    return np.concatenate((fixed, np.where(left >= 0, left, HORIZONS_MS[-1])), axis=1)
+def warm_up() -> None:
+    """Compiles the kernels, at installation."""
+    forecaster = Forecaster.load(None, "cpu")
+    memory = ForecastMemory(forecaster, 1)
+    rows, zero = np.zeros(1, np.int64), np.zeros(1)
+    for start_ms in (0, 10_000):
+        inputs = BucketInputs(start_ms, 10_000, zero + 1, *(zero,) * 6, zero + 1, *(zero,) * 4)
+        forecaster.step([(memory, rows, inputs)])
+        forecaster.predict([(memory, rows, start_ms + 60_000, rows - 1)])
 
 
-def load_window_ms(bucket_ms: int) -> int:
-    """Stretch over which a load is a mean."""
-    return max(LOAD_WINDOW_MS, bucket_ms)
+def _unpacked(answer: Array, bucket_ms: int) -> tuple[Array, Array, Array, Array]:
+    """Mean and dispersion [n, 5] of demand, mean (a second) and dispersion [n, 2, 3] of loads."""
+    mean, dispersion = answer[:, :HORIZONS], answer[:, HORIZONS:DEMAND_ANSWERS]
+    loads = answer[:, DEMAND_ANSWERS:].reshape(-1, 2, LOAD_LEADS, KINDS)
+    window_s = load_window_ms(bucket_ms) / 1000
+    return mean.copy(), dispersion.copy(), loads[:, 0] / window_s, loads[:, 1].copy()
 
 
-def stretches(
-    horizons: Array, time_left_ms: Array, sale_ms: Array, bucket_ms: int
-) -> tuple[Array, Array, Array, Array]:
-    """Description and length in buckets of the stretches between horizons, and of the loads'."""
-    end = horizons.astype(np.float64)
-    begin = np.concatenate((np.zeros((len(end), 1)), end[:, :-1]), axis=1)
-    load_end = np.broadcast_to(np.array(LOAD_LEADS_MS, np.float64), (len(end), len(LOAD_LEADS_MS)))
-    load_begin = np.maximum(load_end - load_window_ms(bucket_ms), 0)
-    load_end = load_begin + load_window_ms(bucket_ms)
-    about = (time_left_ms, sale_ms.astype(np.float64), bucket_ms)
-    return (
-        features.intervals(begin, end, *about),
-        (end - begin) / bucket_ms,
-        features.intervals(load_begin, load_end, *about),
-        (load_end - load_begin) / bucket_ms,
-    )
+def _await_truth(
+    memory: ForecastMemory,
+    rows: Array,
+    origin_ms: int,
+    horizons: Array,
+    mean: Array,
+    dispersion: Array,
+    fallback: Array,
+) -> None:
+    """Opens the model's own forecasts of uncut horizons that end with a bucket."""
+    tracked = slice(0, HORIZONS_TRACKED)
+    fits = np.array(HORIZONS_MS) % memory.bucket_ms == 0
+    issued = (horizons[:, tracked] == np.array(HORIZONS_MS)) & fits & ~fallback[:, None]
+    due_ms = origin_ms + horizons[:, tracked]
+    memory.await_truth(rows, due_ms, mean[:, tracked], dispersion[:, tracked], issued)
 
 
-def widened(mean: Array, dispersion: Array, levels: Array) -> Array:
+def _widened(mean: Array, dispersion: Array, scores: Array) -> Array:
     """Dispersion whose spread is that of the calibrated 90 % interval, f64[n, 5]."""
-    score = torch.special.ndtri(torch.from_numpy(levels[:, :, [0, -1]])).numpy()
-    ratio = (score[:, :, 1] - score[:, :, 0]) / (2 * 1.6448536269514722)
-    variance = (mean + mean**2 / dispersion) * ratio**2
-    return dispersion_of(mean, variance)
+    ratio = (scores[:, :, -1] - scores[:, :, 0]) / INTERVAL_90
+    return dispersion_of(mean, (mean + mean**2 / dispersion) * ratio**2)
+
+
+def _load_variance(
+    memory: ForecastMemory, origin_ms: int, load_mean: Array, load_dispersion: Array
+) -> Array:
+    """Variance of loads f64[n, 2, 3], (events a second)^2, that adds up to the total's."""
+    window_ms = load_window_ms(memory.bucket_ms)
+    counts = load_mean * (window_ms / 1000)
+    own = counts + counts**2 / load_dispersion
+    memory.common.judge(origin_ms)
+    variance = own + memory.common.shared_variance(counts)
+    for lead, lead_ms in enumerate(LOAD_LEADS_MS):
+        begin_ms = origin_ms + max(lead_ms - window_ms, 0)
+        memory.common.await_truth(
+            lead, begin_ms, begin_ms + window_ms, counts[:, lead].sum(0), own[:, lead].sum(0)
+        )
+    return np.asarray(variance / (window_ms / 1000) ** 2)
 
 
 def _chunks(
@@ -263,7 +259,7 @@ def _chunks(
         at = 0
         while at < len(rows):
             end = min(at + room, len(rows))
-            chunk.append((memory, np.asarray(rows[at:end], np.int64), x[at:end]))
+            chunk.append((memory, rows[at:end], x[at:end]))
             room -= end - at
             at = end
             if room == 0:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from models.features import COMPONENTS, INTERVAL, LOAD_SCALES, QUERY
+from models.features import COMPONENTS, INTERVAL, KINDS, LOAD_SCALES, QUERY
 
 CORRECTION_MAX: Final = 3.0
 LOG_DISPERSION_MIN: Final = -2.3  # r = 0.1
@@ -20,7 +20,6 @@ LOG_DISPERSION_MAX: Final = 6.9  # r = 1,000
 EXACT_SALES_MAX: Final = 48  # above it the censored tail is approximated
 TRUNK = 48
 BRANCH = 32
-KINDS = 3  # clicks, carts, orders
 
 
 class Trunk(nn.Module):

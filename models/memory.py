@@ -11,33 +11,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import levels
+from models import features, row_kernel
 from models.calibration import Calibrator
+from models.common_error import CommonError
 from models.features import BucketInputs
-from models.levels import UNITS, SaleLevel
+from models.levels import SLOW, UNITS, SaleLevel
+from models.row_kernel import Asked, RowState
+from models.season import Season
 
 if TYPE_CHECKING:
     from models.forecaster import Forecaster
 
 Array = NDArray[Any]
 
-TSB_PROBABILITY_GAIN: Final = 0.05  # beta and alpha of Teunter, Syntetos and Babai (2011)
-TSB_SIZE_GAIN: Final = 0.1
-PRICE_GAIN: Final = 0.05
 HORIZONS_TRACKED: Final = 4  # 1, 5, 15, 60 minutes; the end of the sale comes only once
 
 # name: (dtype, shape of one row, value of an empty row)
 FIELDS: Final[dict[str, tuple[type, tuple[int, ...], float]]] = {
     "level_sums": (np.float32, (3, 4), 0),
     "exposure": (np.float32, (3, 2), 0),
+    "converting": (np.float32, (2,), 0),  # clicks and carts while in stock, discounted slowly
     "tsb_probability": (np.float32, (), 0),
     "tsb_size": (np.float32, (), 0),
     "last_bucket_ms": (np.int64, (), -1),  # start of the last active bucket
-    "gap_buckets": (np.float32, (), 1),
     "steps": (np.int32, (), 0),  # active buckets seen
     "last_share": (np.float32, (), 1),  # of the last active bucket in stock
     "price_level": (np.float32, (), 0),  # mean log price of late; 0 unknown
-    "price_move": (np.float32, (), 0),  # last log price - price_level before it
     "sale_ms": (np.float32, (), -1),  # length of the whole sale
     "category_level": (np.float32, (), 0),
     "failed": (np.bool_, (), 0),  # the last step of the model failed
@@ -53,14 +52,13 @@ class ForecastMemory:
 
     level_sums: Array
     exposure: Array
+    converting: Array
     tsb_probability: Array
     tsb_size: Array
     last_bucket_ms: Array
-    gap_buckets: Array
     steps: Array
     last_share: Array
     price_level: Array
-    price_move: Array
     sale_ms: Array
     category_level: Array
     failed: Array
@@ -73,10 +71,16 @@ class ForecastMemory:
         self.capacity = capacity
         self.hidden = torch.zeros(capacity, forecaster.hidden_size, device=forecaster.device)
         self.sale = SaleLevel()
+        self.season = Season()
+        self.common = CommonError()
         self.calibrator = Calibrator(forecaster.calibration)
         self.bucket_ms = 10_000
         for name, (dtype, shape, empty) in FIELDS.items():
             setattr(self, name, np.full((capacity, *shape), empty, dtype))
+        self.state = self._state()
+
+    def _state(self) -> RowState:
+        return RowState(**{name: getattr(self, name) for name in RowState._fields})
 
     def grow(self, capacity: int) -> None:
         """Rows keep their places; new ones are empty."""
@@ -89,6 +93,7 @@ class ForecastMemory:
         hidden = self.hidden.new_zeros(capacity, self.hidden.shape[1])
         hidden[: self.capacity] = self.hidden
         self.hidden, self.capacity = hidden, capacity
+        self.state = self._state()
 
     def gather(self, rows: Array) -> dict[str, Array]:
         """Copies of the rows' state, f32[n, H] hidden among them."""
@@ -117,6 +122,8 @@ class ForecastMemory:
         return {
             "bucket_ms": self.bucket_ms,
             "sale": self.sale.meta(),
+            "season": self.season.meta(),
+            "common": self.common.meta(),
             "calibration": self.calibrator.meta(),
         }
 
@@ -124,97 +131,42 @@ class ForecastMemory:
         """The opposite of `meta`."""
         self.bucket_ms = int(meta["bucket_ms"])
         self.sale.restore(meta["sale"])
+        self.season.restore(meta["season"])
+        self.common.restore(meta["common"])
         self.calibrator.restore(meta["calibration"])
 
-    def prior(self, rows: Array) -> Array:
-        """Units per bucket to expect of a SKU about which nothing is known, f32[n]."""
-        sale = np.float32(self.sale.per_sku()[levels.SLOW, UNITS])
-        known = self.category_level[rows]
-        return np.where(known > 0, known, sale)
+    def observe(self, rows: Array, inputs: BucketInputs) -> Array:
+        """Takes in a closed bucket of active rows i8[n] (each once): levels, prices, open
+        forecasts. Returns what the network sees of it, f4[n, F].
+        """
+        start_ms, self.bucket_ms = inputs.bucket_start_ms, inputs.bucket_ms
+        bucket = features.columns(inputs)
+        new, due = row_kernel.scan(self.state, rows, start_ms)
+        if due:
+            self.judge(rows, start_ms)
+        totals = bucket.counts.sum(0)
+        self.sale.skus += int(new)
+        self.sale.observe(start_ms, self.bucket_ms, totals)
+        self.season.observe(start_ms, float(totals[:UNITS].sum()))
+        self.common.observe(start_ms, totals[:UNITS])
+        x = np.empty((len(rows), len(features.FEATURES)), np.float32)
+        level = float(self.sale.per_sku()[SLOW, UNITS])
+        trend = self.sale.trends()[0]
+        row_kernel.observe_rows(self.state, rows, start_ms, self.bucket_ms, bucket, level, trend, x)
+        return x
 
-    def sale_trend(self) -> tuple[float, float]:
-        """log(fast / slow) of clicks and of units over all SKUs."""
-        level = self.sale.per_sku() + 1e-4
-        ratio = np.log(level[levels.FAST] / level[levels.SLOW])
-        return float(ratio[levels.CLICKS]), float(ratio[UNITS])
+    def ask(self, rows: Array, origin_ms: int, time_left_ms: Array) -> Asked:
+        """What the head is asked for `rows` i8[n] at `origin_ms`, the end of a bucket.
 
-    def idle_buckets(self, rows: Array, origin_ms: int) -> Array:
-        """Buckets between the last active one's end and `origin_ms`; 0 for rows never seen."""
-        last = self.last_bucket_ms[rows]
-        idle = (origin_ms - last) // self.bucket_ms - 1
-        return np.where(last < 0, 0, np.maximum(idle, 0)).astype(np.float32)
-
-    def tsb_at(self, rows: Array, idle_buckets: Array) -> tuple[Array, Array]:
-        """Probability of demand in a bucket and its size, after idle buckets."""
-        fade = np.power(np.float32(1 - TSB_PROBABILITY_GAIN), idle_buckets)
-        return self.tsb_probability[rows] * fade, self.tsb_size[rows]
-
-    def observe(self, rows: Array, inputs: BucketInputs) -> None:
-        """Takes in a closed bucket of active rows (each once): levels, prices, open forecasts."""
-        self.bucket_ms = inputs.bucket_ms
-        self._settle(rows, inputs)
-        new = self.steps[rows] == 0
-        self.sale.skus += int(np.count_nonzero(new))
-        counts = np.stack(
-            [
-                np.asarray(column, np.float32)
-                for column in (inputs.clicks, inputs.carts, inputs.orders, inputs.units)
-            ],
-            axis=1,
-        )
-        self.sale.observe(inputs.bucket_start_ms, inputs.bucket_ms, counts.sum(0, dtype=np.float64))
-        gap = (inputs.bucket_start_ms - self.last_bucket_ms[rows]) // inputs.bucket_ms
-        gap = np.where(new, 1, np.maximum(gap, 1)).astype(np.float32)
-        share = np.asarray(inputs.in_stock_share, np.float32)
-        self.level_sums[rows], self.exposure[rows] = levels.observe(
-            self.level_sums[rows], self.exposure[rows], gap, counts, share, self.last_share[rows]
-        )
-        prior = np.asarray(inputs.category_level, np.float32)
-        self.category_level[rows] = np.where(prior > 0, prior, inputs.sale_level)
-        self._observe_tsb(rows, gap, counts[:, UNITS], share, new)
-        self._observe_price(rows, np.asarray(inputs.price_cents))
-        left = np.asarray(inputs.time_left_ms, np.float64)
-        phase = np.asarray(inputs.sale_phase, np.float64)
-        length = left / np.maximum(1 - phase, 1e-6)
-        told = (left >= 0) & (phase < 1)
-        self.sale_ms[rows] = np.where(told, length, self.sale_ms[rows])
-        self.last_bucket_ms[rows] = inputs.bucket_start_ms
-        self.gap_buckets[rows] = gap
-        self.last_share[rows] = share
-        self.steps[rows] += 1
-
-    def _observe_tsb(self, rows: Array, gap: Array, units: Array, share: Array, new: Array) -> None:
-        """TSB, with the gain 1 / steps while that is larger; not while out of stock throughout."""
-        prior = self.prior(rows)
-        probability, size = self.tsb_at(rows, gap - 1)
-        probability = np.where(new, np.minimum(prior, 1), probability)
-        size = np.where(new, np.maximum(prior, 1), size)
-        start = 1 / (self.steps[rows] + 2.0)
-        sold = units > 0
-        gain = np.maximum(TSB_PROBABILITY_GAIN, start)
-        size_gain = np.where(sold, np.maximum(TSB_SIZE_GAIN, start), 0)
-        judged = (share > 0) | sold
-        probability = np.where(judged, probability + gain * (sold - probability), probability)
-        self.tsb_probability[rows] = probability
-        self.tsb_size[rows] = size + size_gain * (units - size)
-
-    def _observe_price(self, rows: Array, price_cents: Array) -> None:
-        known = price_cents > 0
-        price = np.log(np.where(known, price_cents, 1)).astype(np.float32)
-        level = self.price_level[rows]
-        level = np.where(level == 0, price, level)
-        move = np.where(known, price - level, 0)
-        self.price_move[rows] = np.clip(move, -1, 1)
-        self.price_level[rows] = np.where(known, level + PRICE_GAIN * move, self.price_level[rows])
-
-    def _settle(self, rows: Array, inputs: BucketInputs) -> None:
-        """Adds the bucket's units to open forecasts; those whose time is over are judged first."""
-        self.judge(rows, inputs.bucket_start_ms)
-        open_ = self.due_ms[rows] >= 0
-        units = np.asarray(inputs.units, np.float32)[:, None]
-        self.due_sold[rows] += np.where(open_, units, 0)
-        emptied = open_ & (np.asarray(inputs.in_stock_share) < 1)[:, None]
-        self.due_ms[rows] = np.where(emptied, -1, self.due_ms[rows])  # sales are not demand there
+        `time_left_ms` i8[n] until the sale ends, -1 unknown.
+        """
+        asked = features.blank(len(rows))
+        sale = self.sale
+        row_kernel.ask_rows(
+            self.state, rows, origin_ms, self.bucket_ms, np.asarray(time_left_ms, np.int64),
+            sale.per_sku(), sale.trends(), self.season.curve(), self.season.known, asked,
+        )  # fmt: skip
+        return asked
 
     def judge(self, rows: Array, now_ms: int) -> None:
         """Shows the calibrator the open forecasts that ended at or before `now_ms`."""

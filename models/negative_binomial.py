@@ -7,6 +7,7 @@ normal score of q), so trilinear interpolation errs by at most 2 units or 3 % (t
 of probabilities; 1 unit below 20 units). `models.quantile_table` makes the table.
 """
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -18,16 +19,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from models.errors import WeightsError
+from models.jit import njit
 
 Array = NDArray[Any]
 
 TABLE_FILE: Final = Path(__file__).parent / "weights" / "nb_quantiles.safetensors"
-LOG_MEAN: Final = (float(np.log(0.01)), 0.35, 54)  # first, step, count
+# axes: first, step, count
+LOG_MEAN: Final = (math.log(0.01), 0.35, 54)
 SHAPE: Final = (-9.0, 0.2, 81)  # of the dispersion: log r above 1, 1 - 1/r below
 SCORE: Final = (-3.2, 0.2, 36)  # normal score of q
 MEAN_MIN: Final = 0.01
 DISPERSION_MIN: Final = 0.1
 DISPERSION_MAX: Final = 1_000.0
+ROUNDING: Final = 1e-3  # an x this little above a whole number is that number
 
 
 def nb_quantile(mean: Array, dispersion: Array, q: Array | float) -> Array:
@@ -36,28 +40,22 @@ def nb_quantile(mean: Array, dispersion: Array, q: Array | float) -> Array:
     Means in [0, 1e6], dispersions clipped to [0.1, 1,000], q to [0.0007, 0.9999]. Below a mean of
     0.01 the quantile of the mean 0.01 stands in, zero for every q <= 0.99.
     """
-    mean, dispersion, score = np.broadcast_arrays(mean, dispersion, _normal_score(np.asarray(q)))
-    x = np.exp(_interpolated(mean.ravel(), dispersion.ravel(), score.ravel()))
-    k = np.ceil(x - 1e-3).astype(np.int64) - 1
-    return np.where(mean.ravel() > 0, np.maximum(k, 0), 0).reshape(mean.shape)
+    return nb_quantile_at(mean, dispersion, normal_score(np.asarray(q, np.float64)))
+
+
+def nb_quantile_at(mean: Array, dispersion: Array, score: Array) -> Array:
+    """The same, with q given as its normal score."""
+    mean, dispersion, score = np.broadcast_arrays(mean, dispersion, score)
+    out = np.empty(mean.size, np.int64)
+    _quantiles(_flat(mean), _flat(dispersion), _flat(score), _table(), out)
+    return out.reshape(mean.shape)
 
 
 def nb_cdf(k: Array, mean: Array, dispersion: Array) -> Array:
     """P(X <= k), f64[n], from the same table: off by less than 0.01."""
-    m0, m1, mw = _place(np.log(np.maximum(mean, MEAN_MIN)), LOG_MEAN)
-    r0, r1, rw = _place(_shape(dispersion), SHAPE)
-    table = _table()
-    mw, rw = mw[:, None], rw[:, None]
-    curve = (1 - mw) * ((1 - rw) * table[m0, r0] + rw * table[m0, r1]) + mw * (
-        (1 - rw) * table[m1, r0] + rw * table[m1, r1]
-    )  # log x at every score, rising
-    wanted = np.log(np.maximum(k, 0) + 1.0)
-    above = np.clip((curve < wanted[:, None]).sum(1), 1, SCORE[2] - 1)
-    at = np.arange(len(curve))
-    low, high = curve[at, above - 1], curve[at, above]
-    share = np.clip((wanted - low) / np.maximum(high - low, 1e-9), 0, 1.0)
-    score = SCORE[0] + SCORE[1] * (above - 1 + share)
-    return _normal_cdf(score)
+    out = np.empty(len(mean))
+    _probabilities(_flat(k), _flat(mean), _flat(dispersion), _table(), out)
+    return out
 
 
 def dispersion_of(mean: Array, variance: Array) -> Array:
@@ -70,43 +68,70 @@ def dispersion_of(mean: Array, variance: Array) -> Array:
     )
 
 
-def _interpolated(mean: Array, dispersion: Array, score: Array) -> Array:
-    m0, m1, mw = _place(np.log(np.maximum(mean, MEAN_MIN)), LOG_MEAN)
-    r0, r1, rw = _place(_shape(dispersion), SHAPE)
-    s0, s1, sw = _place(score, SCORE)
-    flat = _table().ravel()
-    rows, columns = SHAPE[2], SCORE[2]
-    total = np.zeros(len(mean))
-    for m, m_weight in ((m0, 1 - mw), (m1, mw)):
-        for r, r_weight in ((r0, 1 - rw), (r1, rw)):
-            base = (m * rows + r) * columns
-            along = (1 - sw) * flat[base + s0] + sw * flat[base + s1]
-            total += m_weight * r_weight * along
-    return total
-
-
-def _place(value: Array, axis: tuple[float, float, int]) -> tuple[Array, Array, Array]:
-    """Indexes of the grid points around `value`, and the weight of the upper one."""
-    first, step, count = axis
-    at = np.clip((value - first) / step, 0, count - 1.000001)
-    low = at.astype(np.int64)
-    return low, low + 1, at - low
-
-
-def _shape(dispersion: Array) -> Array:
-    """The axis along which log x is nearly straight."""
-    r = np.clip(dispersion, DISPERSION_MIN, DISPERSION_MAX)
-    return np.where(r < 1, 1 - 1 / r, np.log(r))
-
-
-def _normal_score(q: Array) -> Array:
+def normal_score(q: Array) -> Array:
+    """The standard normal quantile of q."""
     score: Array = torch.special.ndtri(torch.as_tensor(q, dtype=torch.float64)).numpy()
     return score
 
 
-def _normal_cdf(score: Array) -> Array:
-    share: Array = torch.special.ndtr(torch.from_numpy(score)).numpy()
-    return share
+@njit
+def _place(value: float, first: float, step: float, count: int) -> tuple[int, float]:
+    """The grid point below `value`, and the weight of the one above."""
+    at = min(max((value - first) / step, 0.0), count - 1.000001)
+    low = int(at)
+    return low, at - low
+
+
+@njit
+def _cell(mean: float, dispersion: float) -> tuple[int, float, int, float]:
+    """Where mean and dispersion lie in the table."""
+    m, mw = _place(math.log(max(mean, MEAN_MIN)), LOG_MEAN[0], LOG_MEAN[1], LOG_MEAN[2])
+    r = min(max(dispersion, DISPERSION_MIN), DISPERSION_MAX)
+    shape = 1.0 - 1.0 / r if r < 1 else math.log(r)
+    s, sw = _place(shape, SHAPE[0], SHAPE[1], SHAPE[2])
+    return m, mw, s, sw
+
+
+@njit
+def _log_x(table: Array, m: int, mw: float, r: int, rw: float, s: int) -> float:
+    """log x at grid point s of the score."""
+    lower = (1 - rw) * table[m, r, s] + rw * table[m, r + 1, s]
+    upper = (1 - rw) * table[m + 1, r, s] + rw * table[m + 1, r + 1, s]
+    return float((1 - mw) * lower + mw * upper)
+
+
+@njit
+def _quantiles(mean: Array, dispersion: Array, score: Array, table: Array, out: Array) -> None:
+    for i in range(len(mean)):
+        out[i] = 0
+        if mean[i] > 0:
+            m, mw, r, rw = _cell(mean[i], dispersion[i])
+            s, sw = _place(score[i], SCORE[0], SCORE[1], SCORE[2])
+            log_x = (1 - sw) * _log_x(table, m, mw, r, rw, s)
+            log_x += sw * _log_x(table, m, mw, r, rw, s + 1)
+            out[i] = max(math.ceil(math.exp(log_x) - ROUNDING) - 1, 0)
+
+
+@njit
+def _probabilities(k: Array, mean: Array, dispersion: Array, table: Array, out: Array) -> None:
+    for i in range(len(k)):
+        m, mw, r, rw = _cell(mean[i], dispersion[i])
+        wanted = math.log(max(k[i], 0.0) + 1.0)
+        low, high = 0, SCORE[2] - 1  # log x rises with the score: halve
+        while high - low > 1:
+            middle = (low + high) // 2
+            if _log_x(table, m, mw, r, rw, middle) < wanted:
+                low = middle
+            else:
+                high = middle
+        below, above = _log_x(table, m, mw, r, rw, low), _log_x(table, m, mw, r, rw, high)
+        share = min(max((wanted - below) / max(above - below, 1e-9), 0.0), 1.0)
+        score = SCORE[0] + SCORE[1] * (low + share)
+        out[i] = 0.5 * math.erfc(-score / math.sqrt(2.0))
+
+
+def _flat(column: Array) -> Array:
+    return np.ascontiguousarray(column, np.float64).ravel()
 
 
 @cache

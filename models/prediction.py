@@ -7,12 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.negative_binomial import dispersion_of
+from models.row_kernel import (
+    HORIZON_1,
+    HORIZON_2,
+    HORIZON_3,
+    HORIZON_4,
+    LOAD_LEAD_1,
+    LOAD_LEAD_2,
+    LOAD_WINDOW_MS,
+)
 
 Array = NDArray[Any]
 
-HORIZONS_MS: Final = (60_000, 300_000, 900_000, 3_600_000)  # and the end of the sale
-LOAD_LEADS_MS: Final = (60_000, 300_000)
-LOAD_WINDOW_MS: Final = 60_000  # loads are means over the minute that ends at the lead
+HORIZONS_MS: Final = (HORIZON_1, HORIZON_2, HORIZON_3, HORIZON_4)  # and the end of the sale
+LOAD_LEADS_MS: Final = (LOAD_LEAD_1, LOAD_LEAD_2)
 
 
 @dataclass
@@ -58,3 +66,8 @@ def at_horizon(prediction: Prediction, wanted_ms: Array) -> tuple[Array, Array]:
     last = np.maximum(knots[:, -1], 1)
     beyond = np.where((wanted > last) & ~prediction.end_known, wanted / last, 1.0)
     return between * beyond, dispersion_of(between * beyond, (sigma * beyond) ** 2)
+
+
+def load_window_ms(bucket_ms: int) -> int:
+    """Stretch over which a load is a mean: the minute that ends at the lead, or one bucket."""
+    return max(LOAD_WINDOW_MS, bucket_ms)

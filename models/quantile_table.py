@@ -5,14 +5,14 @@ Run offline, when the grid changes; takes some seconds.
 
 import math
 
-import numba
 import numpy as np
 from safetensors.numpy import save_file
 
-from models.negative_binomial import LOG_MEAN, SCORE, SHAPE, TABLE_FILE, Array, _normal_cdf
+from models.jit import njit
+from models.negative_binomial import LOG_MEAN, SCORE, SHAPE, TABLE_FILE, Array
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@njit
 def _continued_fraction(a: float, b: float, x: float) -> float:
     """Of the incomplete beta function, by Lentz's method (Numerical Recipes, 6.4)."""
     tiny = 1e-300
@@ -37,7 +37,7 @@ def _continued_fraction(a: float, b: float, x: float) -> float:
     return total
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@njit
 def incomplete_beta(a: float, b: float, x: float) -> float:
     """I_x(a, b)."""
     front = math.exp(
@@ -48,7 +48,7 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
     return float(1.0 - front * _continued_fraction(b, a, 1.0 - x) / b)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@njit
 def _solve(r: float, m: float, q: float) -> float:
     """log x with I_p(r, x) = q, by bisection."""
     p = r / (r + m)
@@ -62,7 +62,7 @@ def _solve(r: float, m: float, q: float) -> float:
     return 0.5 * (low + high)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@njit
 def _fill(means: Array, dispersions: Array, q: Array) -> Array:
     table = np.empty((len(means), len(dispersions), len(q)), np.float32)
     for i in range(len(means)):
@@ -77,8 +77,9 @@ def build() -> Array:
     means, shapes, scores = (
         first + step * np.arange(count) for first, step, count in (LOG_MEAN, SHAPE, SCORE)
     )
+    q = np.array([0.5 * math.erfc(-score / math.sqrt(2)) for score in scores])
     dispersions = np.where(shapes < 0, 1 / (1 - np.minimum(shapes, 0)), np.exp(shapes))
-    return np.asarray(_fill(np.exp(means), dispersions, _normal_cdf(scores)))
+    return np.asarray(_fill(np.exp(means), dispersions, q))
 
 
 if __name__ == "__main__":

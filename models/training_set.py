@@ -11,13 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models import features, forecaster
 from models.calibration import nominal
-from models.forecaster import Forecaster, horizons_of, load_window_ms
+from models.forecaster import Forecaster
 from models.gru import Network, NetworkConfig
 from models.memory import ForecastMemory
 from models.playback import play, time_left_ms
-from models.prediction import HORIZONS_MS, LOAD_LEADS_MS
+from models.prediction import HORIZONS_MS, LOAD_LEADS_MS, load_window_ms
 from models.series import SeriesSet
 from models.series_sums import SeriesSums
 
@@ -67,8 +66,7 @@ def build(
     count = 0
     for played in play(series, told):
         if played.inputs is not None:
-            memory.observe(played.rows, played.inputs)
-            steps.append(features.build(played.inputs, memory, played.rows))
+            steps.append(memory.observe(played.rows, played.inputs))
             step_sku.append(played.rows)
             last_step[played.rows] = count + np.arange(len(played.rows))
             count += len(played.rows)
@@ -86,25 +84,8 @@ def _ask(
     """What the head is asked for `rows` at the begin of bucket `first`."""
     origin_ms = series.start_ms + first * series.bucket_ms
     left = time_left_ms(series, rows, origin_ms, told)
-    query = features.at_origin(memory, rows, origin_ms)
-    horizons = horizons_of(left)
-    about = forecaster.stretches(
-        horizons, left.astype(np.float64), memory.sale_ms[rows], series.bucket_ms
-    )
-    stretch, length, load_stretch, load_length = (a.astype(np.float32) for a in about)
-    return {
-        "sku": rows,
-        "first": np.full(len(rows), first),
-        "left": left,
-        "horizons": horizons,
-        "query": query.query,
-        "components": query.components,
-        "loads": query.loads,
-        "stretch": stretch,
-        "length": length,
-        "load_stretch": load_stretch,
-        "load_length": load_length,
-    }
+    asked = memory.ask(rows, origin_ms, left)
+    return {"sku": rows, "first": np.full(len(rows), first), "left": left, **asked._asdict()}
 
 
 def _sorted(

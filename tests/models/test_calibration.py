@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.calibration import QUANTILES, Calibrator, nominal
-from models.negative_binomial import nb_quantile
+from models.negative_binomial import nb_quantile_at
 
 ROUNDS, SKUS = 400, 50
 
@@ -18,11 +18,13 @@ def _coverage(calibrator: Calibrator, truth: float, claimed: float, spread: floa
     for turn in range(ROUNDS):
         p = spread / (spread + truth)
         sold = random.negative_binomial(spread, p, SKUS)
-        dispersion, levels = calibrator.at(*(np.repeat(a[:, None], 5, axis=1) for a in (mean, r)))
-        quantiles = nb_quantile(mean[:, None], dispersion[:, :1], levels[:, 0])
+        dispersion, scores = calibrator.at(*(np.repeat(a[:, None], 5, axis=1) for a in (mean, r)))
+        quantiles = nb_quantile_at(mean[:, None], dispersion[:, :1], scores[:, 0])
         if turn >= ROUNDS // 2:
             # ties count as far as the level reaches into the step: use the middle of both
-            below += ((sold[:, None] < quantiles) * 0.5 + (sold[:, None] <= quantiles) * 0.5).mean(0)
+            below += ((sold[:, None] < quantiles) * 0.5 + (sold[:, None] <= quantiles) * 0.5).mean(
+                0
+            )
         calibrator.update(horizon, mean, r, sold)
     return (below / (ROUNDS // 2)).tolist()
 

@@ -28,7 +28,7 @@ def learned() -> tuple[Forecaster, list[float]]:
 
 def test_training_lowers_the_loss(learned: tuple[Forecaster, list[float]]) -> None:
     _, losses = learned
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_even_a_short_training_beats_the_plain_forecasts_to_the_end(
