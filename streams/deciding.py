@@ -5,7 +5,7 @@ says, what the forecaster remembers, what was sold since the count, our own rest
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -151,9 +151,9 @@ class Decider:
         return origin
 
     def decide(
-        self, origin: Origin, prediction: Prediction, name_of: Callable[[int], bytes], now_ms: int
+        self, origin: Origin, prediction: Prediction, names: list[bytes], now_ms: int
     ) -> None:
-        """Emit forecasts, restocks and price changes at an origin.
+        """Emit forecasts, restocks and price changes at an origin; `names` are its rows' SKUs.
 
         What would be out of date already is counted, not emitted, and leaves no trace in the sums.
         """
@@ -162,7 +162,7 @@ class Decider:
             prediction.load_variance.sum(axis=0).tolist(),
         )
         situation = self._situation(origin, prediction)
-        skus = [name_of(int(row)).decode() for row in origin.rows]
+        skus = [name.decode() for name in names]
         valid_ms = origin.at_ms + 2 * self.settings.forecast_interval_ms
         if self._expired(valid_ms, now_ms, "forecast", len(skus)):
             return

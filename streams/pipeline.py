@@ -11,6 +11,7 @@ emit.py) bring the fetches and make the checkpoints durable.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +34,7 @@ from streams.inputs import EventInput, FetchQueue
 from streams.outbox import Outbox
 from streams.records import DemandWindow
 from streams.settings import Settings
-from streams.sku_table import SkuTable
+from streams.sku_table import MISPLACED, SkuTable
 from streams.state.marker import MARKER_VERSION, Marker
 from streams.state.recovery import Restored
 from streams.state.snapshot import RowSchema
@@ -84,7 +85,7 @@ class Pipeline:
             f"more than {settings.allowed_lateness_ms} ms behind the greatest event time before it "
             "in its topic partition, or behind an idle cut"
         )
-        self._cuts: list[tuple[bytes, bytes]] = []
+        self._cuts: dict[bytes, bytes] = {}
         self._closed_since_take = False
         self._held: ClosedBucket | None = None
         self._first_bucket_ms: int | None = None  # of those that the next checkpoint emits
@@ -138,7 +139,7 @@ class Pipeline:
 
     # -- the main path
 
-    def work(self, monotonic_ms: int) -> bool:
+    def work(self, monotonic_ms: int, now_ms: int) -> bool:
         """Process one slice of the topic whose event time is furthest behind.
 
         False when there is nothing to do, or nothing that may be done before buckets close or
@@ -152,8 +153,10 @@ class Pipeline:
             self.windows.interrupted(source.kind)
             if self._work_slice(source):
                 return True
-        cuts = self.windows.idle_cuts(monotonic_ms)
-        self._cuts += [(cut.key, cut.value) for cut in cuts]
+        cuts = self.windows.idle_cuts(monotonic_ms, now_ms)
+        self._cuts |= {
+            cut.key: cut.value for cut in cuts
+        }  # the last at a position reaches furthest
         return progressed or bool(cuts)
 
     def _work_slice(self, source: EventInput) -> bool:
@@ -180,24 +183,36 @@ class Pipeline:
         for queue in self.references:
             while (fetch := queue.pop()) is not None:
                 progressed = True
-                for record in iter_records(fetch.data):
-                    if record.offset >= queue.next_offset:
-                        self._take_in_reference(queue.topic, record)
+                self._take_in(queue.topic, iter_records(fetch.data, queue.next_offset))
                 queue.next_offset = max(queue.next_offset, fetch.next_offset)
         return progressed
 
-    def _take_in_reference(self, topic: str, record: Record) -> None:
-        try:
-            entry = decode_reference(topic, record.key, record.value)
-            row = self.skus.insert(record.key or b"")
-            self._make_room()
-            self.decider.inform(topic, row, entry, self.windows)
-        except ContractError as error:
-            if record.offset >= self._reported[topic]:
-                original = Original(
-                    record.offset, record.timestamp_ms, record.key, record.value, record.headers
-                )
-                self._dead_letter(topic, original, error.reason, error.detail)
+    def _take_in(self, topic: str, records: Iterable[Record]) -> None:
+        accepted = []
+        for record in records:
+            try:
+                entry = decode_reference(topic, record.key, record.value)
+                accepted.append((record, entry))
+            except ContractError as error:
+                self._refuse_reference(topic, record, error.reason, error.detail)
+        rows = self.skus.insert_own([record.key or b"" for record, _ in accepted])
+        self._make_room()
+        for row, (record, entry) in zip(rows.tolist(), accepted, strict=True):
+            if row == MISPLACED:
+                detail = self._misplaced_detail
+                self._refuse_reference(topic, record, Reason.WRONG_PARTITION, detail)
+                continue
+            try:
+                self.decider.inform(topic, row, entry, self.windows)
+            except ContractError as error:
+                self._refuse_reference(topic, record, error.reason, error.detail)
+
+    def _refuse_reference(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
+        if record.offset >= self._reported[topic]:
+            original = Original(
+                record.offset, record.timestamp_ms, record.key, record.value, record.headers
+            )
+            self._dead_letter(topic, original, reason, detail)
 
     def _dead_letter(self, topic: str, original: Original, reason: Reason, detail: str) -> None:
         self.counts["dead_letter", topic, reason] += 1
@@ -249,7 +264,7 @@ class Pipeline:
         """Emit forecasts and decisions of the SKUs that were active since the last origin."""
         self._closed_since_take = True
         self.windows.dirty[origin.rows] = True
-        self.decider.decide(origin, prediction, self.skus.name, now_ms)
+        self.decider.decide(origin, prediction, self.skus.names.several(origin.rows), now_ms)
 
     # -- checkpoints
 
@@ -283,13 +298,13 @@ class Pipeline:
         self._closed_since_take = False
         self._taken.append(self._first_bucket_ms)
         self._first_bucket_ms = None
-        cuts, self._cuts = self._cuts, []
+        cuts, self._cuts = self._cuts, {}
         return Checkpoint(
             partition=self.partition,
             outputs=self.outbox.take(),
-            names=[self.skus.name(int(row)) for row in rows],
+            names=self.skus.names.several(rows),
             rows=state,
-            cuts=cuts,
+            cuts=list(cuts.items()),
             marker=self._marker(),
         )
 

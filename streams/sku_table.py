@@ -106,9 +106,13 @@ class SkuTable:
         """
         return int(self.insert_all([sku])[0])
 
+    def insert_own(self, skus: Sequence[bytes]) -> NDArray[np.int32]:
+        """`insert` for many: int32 [n] rows, MISPLACED where a SKU belongs elsewhere."""
+        return self._rows_of(skus, insert=True)
+
     def insert_all(self, skus: Sequence[bytes]) -> NDArray[np.int64]:
         """`insert` for many: int64 [n] rows."""
-        rows = self._rows_of(skus, insert=True)
+        rows = self.insert_own(skus)
         if len(rows) and rows.min() == MISPLACED:
             sku = skus[int(rows.argmin())]
             raise ContractError(

@@ -35,7 +35,7 @@ class Turn:
         busy = True
         while busy and monotonic_ms() - began_ms < TURN_MS:
             worked = [
-                _guarded(owned, owned.pipeline.work, monotonic_ms())
+                _guarded(owned, owned.pipeline.work, monotonic_ms(), wall_ms())
                 for owned in several
                 if owned.broken is None
             ]

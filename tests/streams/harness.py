@@ -95,7 +95,7 @@ class Core:
         """Work and close until nothing is left to do."""
         busy = True
         while busy:
-            busy = self.pipeline.work(monotonic_ms)
+            busy = self.pipeline.work(monotonic_ms, now_ms)
             busy = self.batcher.tick([self.pipeline], now_ms) or busy
 
     def silence(self, *, upto_ms: int, step_ms: int = 250) -> None:
