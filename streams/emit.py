@@ -13,7 +13,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidProducerEpoch,
-    KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
@@ -32,6 +31,7 @@ from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.errors import BrokerError, FencedError, StateError
 from streams.fetching import client_options
+from streams.producing import causes_of, discard
 from streams.settings import Settings
 from streams.state import changelog
 from streams.state.rocksdb import LocalCopy, Place
@@ -40,7 +40,6 @@ log = structlog.get_logger("flashcast.emit")
 
 DELIVERY_TIMEOUT_S: Final = 20.0  # of one whole checkpoint
 START_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 2.0
 TRANSACTION_TIMEOUT_MS: Final = 30_000  # the broker then aborts what a dead worker left open
 assert DELIVERY_TIMEOUT_S * 1_000 < TRANSACTION_TIMEOUT_MS
 
@@ -173,7 +172,8 @@ class Emitter(ABC):
                 ) from None
             finally:
                 for future in sent:
-                    future.cancel()  # a failure that nobody awaits any more would be logged
+                    if not future.cancel() and not future.cancelled():
+                        future.exception()  # what nobody awaits any more is not to be logged
 
         self._unanswered = {self._settings.topic(topic) for topic in lanes}
         async with asyncio.TaskGroup() as group:
@@ -210,7 +210,7 @@ class Emitter(ABC):
             self._deadline = None
 
     def _named(self, what: str, error: BaseException) -> BrokerError:
-        causes = list(_causes(error))
+        causes = list(causes_of(error))
         where = f"partition {self._partition}: {what}"
         owner = self._settings.transactional_id(self._role)
         if any(isinstance(cause, FENCED) for cause in causes):
@@ -231,23 +231,9 @@ class Emitter(ABC):
         return BrokerError(f"{where}: {causes[-1]!r}")
 
     async def _discard(self) -> None:
-        """Ends the producer within bounds and sends nothing more: aiokafka's own `stop` flushes
-        first, which in an outage takes for ever.
-        """
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        producer._closed = True  # aiokafka then knows that it was closed on purpose
-        sender = producer._sender.sender_task
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
-            if not sender.done():
-                sender.cancel()  # it was waiting for a request; now that is cancelled too
-                await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await producer.client.close()
+        if producer is not None:
+            await discard(producer)
 
     async def _keep(self, checkpoint: Checkpoint, forgotten: Sequence[bytes], offset: int) -> None:
         """Starts to write the checkpoint to the local copy, beside what comes next."""
@@ -314,14 +300,3 @@ def emitter_for(settings: Settings, partition: int, role: str | None = None) -> 
     """The kind that `processing_guarantee` asks for."""
     exact = settings.processing_guarantee == "exactly_once"
     return (TransactionalEmitter if exact else PlainEmitter)(settings, partition, role)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error itself, or those of its group, with what caused them."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _causes(one)
-        return
-    yield error
-    if error.__cause__ is not None:
-        yield from _causes(error.__cause__)
