@@ -69,6 +69,8 @@ class ForecastMemory:
 
     def __init__(self, forecaster: "Forecaster", capacity: int) -> None:
         self.capacity = capacity
+        self.version = forecaster.version
+        self.foreign = False  # rows come from another model: their hidden state means nothing here
         self.hidden = torch.zeros(capacity, forecaster.hidden_size, device=forecaster.device)
         self.sale = SaleLevel()
         self.season = Season()
@@ -103,9 +105,11 @@ class ForecastMemory:
         return state
 
     def scatter(self, rows: Array, state: dict[str, Array]) -> None:
-        """The opposite of `gather`."""
+        """The opposite of `gather`; a hidden state of another model starts anew."""
         for name in FIELDS:
             getattr(self, name)[rows] = state[name]
+        if self.foreign or state["hidden"].shape[1] != self.hidden.shape[1]:
+            return
         at = torch.as_tensor(rows, device=self.hidden.device)
         hidden = torch.from_numpy(np.array(state["hidden"], np.float32))
         self.hidden.index_copy_(0, at, hidden.to(self.hidden.device))
@@ -120,6 +124,7 @@ class ForecastMemory:
     def meta(self) -> dict[str, Any]:
         """What belongs to the partition as a whole, JSON-able."""
         return {
+            "version": self.version,
             "bucket_ms": self.bucket_ms,
             "sale": self.sale.meta(),
             "season": self.season.meta(),
@@ -128,7 +133,12 @@ class ForecastMemory:
         }
 
     def restore_meta(self, meta: dict[str, Any]) -> None:
-        """The opposite of `meta`."""
+        """The opposite of `meta`. From another model's, levels stay and hidden states start anew,
+        whether rows are scattered before or after.
+        """
+        if meta["version"] != self.version:
+            self.foreign = True
+            self.hidden.zero_()
         self.bucket_ms = int(meta["bucket_ms"])
         self.sale.restore(meta["sale"])
         self.season.restore(meta["season"])

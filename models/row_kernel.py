@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import njit
+from models.levels import DECAYS
 
 Array = NDArray[Any]
 
@@ -19,7 +20,7 @@ MINUTE_MS = 60_000.0
 HOUR_MS = 3_600_000.0
 WEEK_HOURS = 168
 TINY = 1e-3
-DECAY_FAST, DECAY_MIDDLE, DECAY_SLOW = (0.5 ** (1 / h) for h in (4, 30, 240))
+DECAY_FAST, DECAY_MIDDLE, DECAY_SLOW = DECAYS.tolist()
 PRIOR_BUCKETS = 0.5  # weight of the category's level in a SKU's own
 PRIOR_CLICKS = 20.0  # weight of the sale's units per click in a SKU's own
 PRIOR_CARTS = 5.0

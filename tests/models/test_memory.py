@@ -98,6 +98,23 @@ def test_gathered_rows_scattered_elsewhere_go_on_alike() -> None:
     np.testing.assert_array_equal(a.quantiles, b.quantiles)
 
 
+def test_another_models_hidden_states_start_anew_while_levels_stay() -> None:
+    rows = np.arange(10)
+    memory = _lived(rows)
+    for rows_first in (True, False):
+        newer = _forecaster()
+        newer.version = "newer"
+        other = ForecastMemory(newer, 10)
+        steps = [
+            lambda to=other: to.scatter(rows, memory.gather(rows)),
+            lambda to=other: to.restore_meta(memory.meta()),
+        ]
+        for step in steps if rows_first else reversed(steps):
+            step()
+        assert not other.hidden.any()
+        np.testing.assert_array_equal(other.level_sums, memory.level_sums[rows])
+
+
 def test_growing_keeps_rows_and_adds_empty_ones() -> None:
     memory = _lived(np.arange(10), capacity=10)
     before = memory.gather(np.arange(10))
