@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.features import COMPONENTS, LOAD_LEADS, QUERY
 from models.levels import MIDDLE
-from models.row_kernel import Asked
+from models.row_state import Asked
 
 Array = NDArray[Any]
 

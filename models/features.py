@@ -1,7 +1,7 @@
 """What the network sees, by name and in order, and the bucket that it is made from.
 
-`row_kernel.observe_rows` makes the input of one cell step (one closed bucket of one active SKU),
-`row_kernel.ask_rows` what the head is asked at a forecast's origin and of each stretch ahead; both
+`observe_kernel` makes the input of one cell step (one closed bucket of one active SKU),
+`ask_kernel` what the head is asked at a forecast's origin and of each stretch ahead; both
 serve training and the stream. Counts are per bucket, so one network serves any bucket length; the
 length itself is a feature.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.row_kernel import Asked, Bucket
+from models.row_state import Asked, Bucket
 
 Array = NDArray[Any]
 

@@ -23,8 +23,8 @@ from models.features import HORIZONS, KINDS, LOAD_LEADS, BucketInputs
 from models.gru import Network
 from models.memory import HORIZONS_TRACKED, ForecastMemory
 from models.negative_binomial import dispersion_of, nb_quantile_at
-from models.prediction import HORIZONS_MS, LOAD_LEADS_MS, Prediction, load_window_ms
-from models.row_kernel import Asked
+from models.prediction import Prediction, load_window_ms
+from models.row_state import HORIZONS_MS, LOAD_LEADS_MS, Asked
 from models.weights_file import ModelCard, load_weights
 
 Array = NDArray[Any]

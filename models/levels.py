@@ -3,8 +3,8 @@
 A level is sum / exposure, both discounted by the same factor per bucket, at three half-lives. Idle
 buckets cost nothing: a gap of g buckets decays in closed form when the SKU is next looked at.
 Exposure comes twice: buckets of the clock (for clicks and carts), and buckets in stock (for orders
-and units), so that an empty shelf lowers no demand level. Those of SKUs are kept by `row_kernel`,
-here are those of the whole sale.
+and units), so that an empty shelf lowers no demand level. Those of SKUs are kept by
+`observe_kernel`, here are those of the whole sale.
 """
 
 import math
@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models import row_state
+
 Array = NDArray[Any]
 
-HALF_LIVES_BUCKETS: Final = (4, 30, 240)  # fast, middle, slow
-DECAYS: Final = np.array([0.5 ** (1 / h) for h in HALF_LIVES_BUCKETS])
+DECAYS: Final = np.array(row_state.DECAYS)
 FAST, MIDDLE, SLOW = range(3)
 CHANNELS: Final = ("clicks", "carts", "orders", "units")
 CLICKS, CARTS, ORDERS, UNITS = range(4)

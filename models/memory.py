@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import features, row_kernel
+from models import features
+from models.ask_kernel import ask_rows
 from models.calibration import Calibrator
 from models.common_error import CommonError
 from models.features import BucketInputs
 from models.levels import SLOW, UNITS, SaleLevel
-from models.row_kernel import Asked, RowState
+from models.observe_kernel import observe_rows, scan
+from models.row_state import Asked, RowState
 from models.season import Season
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class ForecastMemory:
         """
         start_ms, self.bucket_ms = inputs.bucket_start_ms, inputs.bucket_ms
         bucket = features.columns(inputs)
-        new, due = row_kernel.scan(self.state, rows, start_ms)
+        new, due = scan(self.state, rows, start_ms)
         if due:
             self.judge(rows, start_ms)
         totals = bucket.counts.sum(0)
@@ -162,7 +164,7 @@ class ForecastMemory:
         x = np.empty((len(rows), len(features.FEATURES)), np.float32)
         level = float(self.sale.per_sku()[SLOW, UNITS])
         trend = self.sale.trends()[0]
-        row_kernel.observe_rows(self.state, rows, start_ms, self.bucket_ms, bucket, level, trend, x)
+        observe_rows(self.state, rows, start_ms, self.bucket_ms, bucket, level, trend, x)
         return x
 
     def ask(self, rows: Array, origin_ms: int, time_left_ms: Array) -> Asked:
@@ -172,7 +174,7 @@ class ForecastMemory:
         """
         asked = features.blank(len(rows))
         sale = self.sale
-        row_kernel.ask_rows(
+        ask_rows(
             self.state, rows, origin_ms, self.bucket_ms, np.asarray(time_left_ms, np.int64),
             sale.per_sku(), sale.trends(), self.season.curve(), self.season.known, asked,
         )  # fmt: skip

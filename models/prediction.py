@@ -1,26 +1,15 @@
 """What the forecaster says about n SKUs at one origin."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.negative_binomial import dispersion_of
-from models.row_kernel import (
-    HORIZON_1,
-    HORIZON_2,
-    HORIZON_3,
-    HORIZON_4,
-    LOAD_LEAD_1,
-    LOAD_LEAD_2,
-    LOAD_WINDOW_MS,
-)
+from models.row_state import LOAD_WINDOW_MS
 
 Array = NDArray[Any]
-
-HORIZONS_MS: Final = (HORIZON_1, HORIZON_2, HORIZON_3, HORIZON_4)  # and the end of the sale
-LOAD_LEADS_MS: Final = (LOAD_LEAD_1, LOAD_LEAD_2)
 
 
 @dataclass

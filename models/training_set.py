@@ -16,7 +16,8 @@ from models.forecaster import Forecaster
 from models.gru import Network, NetworkConfig
 from models.memory import ForecastMemory
 from models.playback import play, time_left_ms
-from models.prediction import HORIZONS_MS, LOAD_LEADS_MS, load_window_ms
+from models.prediction import load_window_ms
+from models.row_state import HORIZONS_MS, LOAD_LEADS_MS
 from models.series import SeriesSet
 from models.series_sums import SeriesSums
 

@@ -11,7 +11,7 @@ from models.calibration import nominal
 from models.forecaster import Forecaster
 from models.gru import Network, NetworkConfig
 from models.memory import ForecastMemory
-from models.prediction import HORIZONS_MS
+from models.row_state import HORIZONS_MS
 from tests.models.sales import BUCKET_MS, START_MS, bucket_inputs
 
 MINUTE_MS = 60_000
