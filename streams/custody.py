@@ -7,6 +7,7 @@ producer; both are restored from the last marker, and nothing is sent again from
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from streams.checkpoint import Checkpoint
 from streams.core_thread import CoreThread
 from streams.emit import CommitResult
 from streams.errors import BrokerError, ConfigurationError, FencedError, StateError
+from streams.merging import merged
 from streams.monitor import Monitor
 from streams.owned import Owned
 from streams.pipeline import Pipeline
@@ -171,6 +173,8 @@ class Custody:
         checkpoint = owned.checkpoint
         assert checkpoint is not None
         began = time.monotonic()
+        outputs = await asyncio.to_thread(merged, checkpoint.outputs)
+        checkpoint = replace(checkpoint, outputs=outputs)
         try:
             result = await owned.emitter.commit(checkpoint)
         except BrokerError as error:

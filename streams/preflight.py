@@ -44,7 +44,7 @@ async def check(settings: Settings) -> int:
     try:
         await consumer.start()
         cluster = await consumer._client.fetch_all_metadata()
-        names = [plan.name for plan in plans(settings.topic_prefix)]
+        names = [plan.name for plan in plans(settings.topic_prefix, settings.application)]
         counts = {name: len(cluster.partitions_for_topic(name) or ()) for name in names}
         partitions = partition_count(counts, settings)
         await _check_keys(consumer, settings, partitions)

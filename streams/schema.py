@@ -113,7 +113,7 @@ def headers_schema(topic: str) -> Json | None:
 
 def asyncapi(prefix: str = "") -> Json:
     """The AsyncAPI 3.0 document, from flashcast's side: it receives inputs and sends outputs."""
-    configs = {plan.name: plan for plan in topics.plans()}
+    configs = {plan.logical: plan for plan in topics.plans()}
     return {
         "asyncapi": "3.0.0",
         "info": {

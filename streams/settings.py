@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streams import topics
 from streams.errors import ConfigurationError
 
 Partitioner = Literal["murmur2", "crc32", "none"]
@@ -152,7 +153,7 @@ class Settings(BaseSettings):
 
     def topic(self, name: str) -> str:
         """The topic's name on the broker."""
-        return self.topic_prefix + name
+        return topics.broker_name(name, self.topic_prefix, self.application)
 
     def transactional_id(self, role: str) -> str:
         """One per partition (`p0`, `p1`, ...) or other single owner: a new owner fences the old."""

@@ -110,7 +110,7 @@ def create(settings: Settings, replication: int | None = None) -> list[str]:
 
     Raises BrokerError, and ConfigurationError when event topics that are there disagree.
     """
-    wanted = plans(settings.topic_prefix)
+    wanted = plans(settings.topic_prefix, settings.application)
     with administering(settings) as admin:
         found = survey(admin, (plan.name for plan in wanted))
         brokers = _brokers(admin)
@@ -165,7 +165,7 @@ def delete(settings: Settings) -> None:
         raise ConfigurationError("topics are only deleted under a FLASHCAST_TOPIC_PREFIX")
     with administering(settings) as admin:
         there = set(admin.list_topics())
-        for plan in plans(settings.topic_prefix):
+        for plan in plans(settings.topic_prefix, settings.application):
             if plan.name in there:
                 try:
                     admin.delete_topics([plan.name])
@@ -204,7 +204,7 @@ def run_check(settings: Settings, json_output: bool = False) -> int:
 
 def run_describe(settings: Settings, json_output: bool = False) -> int:
     """Show every topic of the plan as it is."""
-    names = [plan.name for plan in plans(settings.topic_prefix)]
+    names = [plan.name for plan in plans(settings.topic_prefix, settings.application)]
     with administering(settings) as admin:
         found = survey(admin, names)
     if json_output:
@@ -230,7 +230,9 @@ def run_describe(settings: Settings, json_output: bool = False) -> int:
 
 def _judged(settings: Settings) -> list[Finding]:
     with administering(settings) as admin:
-        found = survey(admin, (plan.name for plan in plans(settings.topic_prefix)))
+        found = survey(
+            admin, (plan.name for plan in plans(settings.topic_prefix, settings.application))
+        )
     return judge(found, settings)
 
 

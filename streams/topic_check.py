@@ -49,8 +49,8 @@ class Finding:
 def judge(found: Mapping[str, Found], settings: Settings) -> list[Finding]:
     """Every finding, problems first. `found` maps broker names to topics that exist."""
     findings: list[Finding] = []
-    for plan in plans(settings.topic_prefix):
-        name = plan.name.removeprefix(settings.topic_prefix)
+    for plan in plans(settings.topic_prefix, settings.application):
+        name = plan.logical
         topic = found.get(plan.name)
         if topic is None:
             findings.append(Finding("problem", plan.name, "is missing", "flashcast topics create"))

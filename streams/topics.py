@@ -32,7 +32,7 @@ OUTPUT_TOPICS: Final = (
 )
 
 CAPACITY_SHARES: Final = "capacity-shares"
-CHANGELOG: Final = "flashcast-changelog"
+CHANGELOG: Final = "changelog"  # on the broker with the application's name before it
 INTERNAL_TOPICS: Final = (CAPACITY_SHARES, CHANGELOG)
 
 
@@ -42,7 +42,8 @@ class TopicPlan:
     by SKU.
     """
 
-    name: str
+    name: str  # on the broker
+    logical: str  # the same in every deployment
     partitions: int | None
     config: dict[str, str]
 
@@ -51,7 +52,14 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 
 
-def plans(prefix: str = "") -> list[TopicPlan]:
+def broker_name(name: str, prefix: str, application: str) -> str:
+    """A topic's name on the broker. The changelog is the application's own: state of another
+    application must never be taken for it.
+    """
+    return f"{prefix}{application}-{name}" if name == CHANGELOG else prefix + name
+
+
+def plans(prefix: str = "", application: str = "flashcast") -> list[TopicPlan]:
     """Every topic flashcast reads or writes, with the broker configuration it needs."""
     compacted = {"cleanup.policy": "compact"}
     kept_week = {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)}
@@ -62,9 +70,15 @@ def plans(prefix: str = "") -> list[TopicPlan]:
         **dict.fromkeys(OUTPUT_TOPICS, kept_week),
         CAPACITY_FORECASTS: compacted_day,
         CAPACITY_SHARES: compacted_day,
-        CHANGELOG: compacted,
+        # a local copy of the state may be this old before a deleted row could be missed in it
+        CHANGELOG: {**compacted, "delete.retention.ms": str(DAY_MS)},
     }
     return [
-        TopicPlan(prefix + name, 1 if name == CAPACITY_FORECASTS else None, config)
+        TopicPlan(
+            name=broker_name(name, prefix, application),
+            logical=name,
+            partitions=1 if name == CAPACITY_FORECASTS else None,
+            config=config,
+        )
         for name, config in configs.items()
     ]

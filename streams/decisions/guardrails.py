@@ -61,10 +61,9 @@ class Guardrails:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Guardrails":
-        """A rate above what a row remembers becomes the strictest that can be held."""
         return cls(
             step_max=settings.price_step_max,
-            changes_per_hour_max=min(settings.price_changes_per_hour_max, CHANGES_PER_HOUR_MAX),
+            changes_per_hour_max=settings.price_changes_per_hour_max,
             cooldown_ms=settings.price_cooldown_ms,
             kill_switch=settings.price_kill_switch,
         )

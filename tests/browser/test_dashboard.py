@@ -40,7 +40,7 @@ def create_topics(settings: Settings) -> None:
             NewTopic(
                 plan.name, plan.partitions or settings.partitions, 1, topic_configs=plan.config
             )
-            for plan in topics.plans(settings.topic_prefix)
+            for plan in topics.plans(settings.topic_prefix, settings.application)
         ]
     )
     admin.close()

@@ -1,10 +1,11 @@
 """The compose file is valid, and its services say what an operator relies on."""
 
-import subprocess
-import sys
+import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -18,19 +19,12 @@ def services() -> dict[str, Any]:
 
 
 def test_the_compose_file_follows_the_compose_schema() -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "check_jsonschema",
-            "--builtin-schema",
-            "vendor.compose-spec",
-            str(COMPOSE),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    # the schema as check-jsonschema ships it; its own command line needs another click than Faust
+    package = importlib.util.find_spec("check_jsonschema")
+    assert package is not None and package.origin is not None
+    schemas = Path(package.origin).parent / "builtin_schemas" / "vendor"
+    schema = json.loads((schemas / "compose-spec.json").read_text())
+    jsonschema.validators.validator_for(schema)(schema).validate(yaml.safe_load(COMPOSE.read_text()))
 
 
 def test_workers_wait_for_the_topics_and_topics_for_a_healthy_broker(

@@ -66,7 +66,7 @@ def create_topics(settings: Settings, partitions: dict[str, int] | None = None) 
                     1,
                     topic_configs=plan.config,
                 )
-                for plan in topics.plans(settings.topic_prefix)
+                for plan in topics.plans(settings.topic_prefix, settings.application)
             ]
         )
     finally:

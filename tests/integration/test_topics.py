@@ -51,7 +51,9 @@ def test_topics_are_created_once_and_are_then_as_they_should_be(
     assert topic_admin.run_check(settings, json_output=True) == 1
     assert said(capsys)["ok"] is False
     assert topic_admin.run_create(settings, json_output=True) == 0
-    assert said(capsys)["created"] == [plan.name for plan in topics.plans(settings.topic_prefix)]
+    assert said(capsys)["created"] == [
+        plan.name for plan in topics.plans(settings.topic_prefix, settings.application)
+    ]
     assert topic_admin.run_create(settings, json_output=True) == 0
     assert said(capsys) == {"created": [], "findings": []}
     assert topic_admin.run_check(settings) == 0

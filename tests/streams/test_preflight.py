@@ -16,7 +16,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def counts(settings: Settings, **changes: int) -> dict[str, int]:
-    made = {plan.name: plan.partitions or 6 for plan in plans(settings.topic_prefix)}
+    made = {
+        plan.name: plan.partitions or 6
+        for plan in plans(settings.topic_prefix, settings.application)
+    }
     return made | {f"shop-{name}": count for name, count in changes.items()}
 
 

@@ -34,7 +34,7 @@ def plain(topic: str) -> dict[str, Any]:
 
 
 def test_every_topic_of_the_contract_has_a_record_and_an_example() -> None:
-    public = {plan.name for plan in topics.plans()} - set(topics.INTERNAL_TOPICS)
+    public = {plan.logical for plan in topics.plans()} - set(topics.INTERNAL_TOPICS)
     assert set(NAMES) == public == set(EXAMPLES)
     assert set(CE_TYPES) == set(NAMES) - set(INPUTS) - {topics.DEMAND_WINDOWS}
 
