@@ -1,5 +1,5 @@
-"""Fewer, larger batches: a catch-up over sparse events closes hundreds of buckets a checkpoint, each
-a batch of a record or two, and every batch costs a request to the broker.
+"""Fewer, larger batches: a catch-up over sparse events closes hundreds of buckets a checkpoint,
+each a batch of a record or two, and every batch costs a request to the broker.
 """
 
 from collections.abc import Iterator, Sequence
