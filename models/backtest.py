@@ -129,6 +129,8 @@ def _report(series: SeriesSet, made: Forecasts, memory: ForecastMemory) -> Repor
         y, length, at = outcome.units[use], length[use], (sku[use], first[use])
         plain = {key: rate[use] * length for key, rate in rates.items()}
         plain |= from_past(sums, *at, length, begin[sku[use]], DAY_MS // series.bucket_ms)
+        if series.buckets * series.bucket_ms < 2 * DAY_MS:
+            del plain["yesterday"]
         ours = _score(y, quantiles[use, h, 2], mean[use, h], quantiles[use, h], plain["naive"])
         scores[name] = {MODEL: ours}
         for key, f in plain.items():

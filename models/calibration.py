@@ -3,7 +3,8 @@
 Per group (size of the expected demand, horizon) two things are learned from every outcome y of a
 forecast with mean m and variance v:
 
-- the spread s, a discounted mean of (y - m)^2 / v, widens or narrows the distribution to s v;
+- the spread s, a discounted mean of (y - m)^2 / v, widens or narrows the distribution to s v
+  (where at least one unit is expected);
 - the level tau at which it is read for each quantile q moves by the adaptive conformal update of
   Gibbs and Candes (2021) on the probability integral transform,
       tau <- tau + gain (q - share of the outcome's probability interval below tau).
@@ -27,11 +28,13 @@ CLASS_MEANS: Final = (1.0, 10.0, 100.0)  # expected units that part the classes
 HORIZONS: Final = 4
 GROUPS: Final = (len(CLASS_MEANS) + 1, HORIZONS)
 SHAPE: Final = (*GROUPS, 1 + len(QUANTILES))  # spread, then levels
-GAIN: Final = 0.004
+GAIN: Final = 0.004  # of one outcome
+GAIN_MAX: Final = 0.03  # of all outcomes of one moment together: what moves one moves the others
 LEVEL_MIN: Final = 0.002
 LEVEL_MAX: Final = 0.998
 SPREAD_BOUNDS: Final = (0.5, 50.0)
-SURPRISE_MAX: Final = 100.0  # of one outcome in the spread, so that one bulk order does not rule
+SURPRISE_MAX: Final = 50.0  # of one outcome in the spread, so that one bulk order does not rule
+SPREAD_MEAN_MIN: Final = 1.0  # below it a squared error says little about the spread
 
 
 def nominal() -> Array:
@@ -70,12 +73,13 @@ class Calibrator:
         group = classes(mean) * HORIZONS + horizon.astype(np.int64)
         size = self.spread.size
         count = np.bincount(group, minlength=size)
-        # m outcomes at once weigh like m in turn
-        weight = (1 - (1 - GAIN) ** count) / np.maximum(count, 1)
+        # m outcomes at once weigh like m in turn, within bounds
+        weight = np.minimum(1 - (1 - GAIN) ** count, GAIN_MAX) / np.maximum(count, 1)
         variance = mean + mean**2 / dispersion
         spread = self.spread.ravel()
         self._move_levels(group, weight, mean, dispersion_of(mean, variance * spread[group]), sold)
         surprise = np.minimum((sold - mean) ** 2 / variance, SURPRISE_MAX)
+        surprise = np.where(mean < SPREAD_MEAN_MIN, spread[group], surprise)
         change = np.bincount(group, weights=surprise - spread[group], minlength=size)
         self.spread = np.clip(spread + weight * change, *SPREAD_BOUNDS).reshape(GROUPS)
         self.seen += count.reshape(GROUPS)

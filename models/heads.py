@@ -15,9 +15,10 @@ from torch.nn.functional import silu
 from models.features import COMPONENTS, INTERVAL, KINDS, LOAD_SCALES, QUERY
 
 CORRECTION_MAX: Final = 3.0
-LOG_DISPERSION_MIN: Final = -2.3  # r = 0.1
+LOG_DISPERSION_MIN: Final = -3.9  # r = 0.02
 LOG_DISPERSION_MAX: Final = 6.9  # r = 1,000
 EXACT_SALES_MAX: Final = 48  # above it the censored tail is approximated
+SURPRISE_USUAL: Final = 5.0  # nats above the log of the mean
 TRUNK = 48
 BRANCH = 32
 
@@ -133,10 +134,16 @@ def log_tail(count: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
 def negative_log_likelihood(
     sold: Tensor, mean: Tensor, dispersion: Tensor, censored: Tensor
 ) -> Tensor:
-    """Per element: -log P(X = sold), or -log P(X >= sold) where the shelf was empty at times."""
+    """Per element: -log P(X = sold), or -log P(X >= sold) where the shelf was empty at times.
+
+    What is far beyond the surprise of its size (a bulk order) counts by its logarithm, so that one
+    order of tens of thousands does not rule what is learned of all others.
+    """
     loss = -log_probability(sold, mean, dispersion)
     at = censored.nonzero(as_tuple=True)
     if at[0].numel():
         tail = -log_tail(sold[at], mean[at], dispersion[at])
         loss = loss.index_put(at, tail)
-    return loss
+    usual = torch.log1p(mean.detach()) + SURPRISE_USUAL
+    excess = (loss - usual).clamp(min=0)
+    return loss - excess + torch.log1p(excess)

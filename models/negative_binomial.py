@@ -2,9 +2,9 @@
 
 Quantiles are read from a table of the continuous quantile function: x(q) solves I_p(r, x) = q with
 p = r / (r + m) (the regularised incomplete beta function, which is the distribution function at
-the integers), and the integer quantile is ceil(x) - 1. log x is smooth in (log m, shape of r,
-normal score of q), so trilinear interpolation errs by at most 2 units or 3 % (tested against sums
-of probabilities; 1 unit below 20 units). `models.quantile_table` makes the table.
+the integers), and the integer quantile is ceil(x) - 1. log x is smooth in (log m, log r, normal
+score of q), so trilinear interpolation errs by at most 2 units or 3 % (10 % for r below 0.1), and
+by 1 unit below 20 units (tested against sums of probabilities). `models.quantile_table` makes it.
 """
 
 import math
@@ -26,18 +26,19 @@ Array = NDArray[Any]
 TABLE_FILE: Final = Path(__file__).parent / "weights" / "nb_quantiles.safetensors"
 # axes: first, step, count
 LOG_MEAN: Final = (math.log(0.01), 0.35, 54)
-SHAPE: Final = (-9.0, 0.2, 81)  # of the dispersion: log r above 1, 1 - 1/r below
+LOG_DISPERSION: Final = (math.log(0.02), 0.15, 73)
 SCORE: Final = (-3.2, 0.2, 36)  # normal score of q
 MEAN_MIN: Final = 0.01
-DISPERSION_MIN: Final = 0.1
+DISPERSION_MIN: Final = 0.02
 DISPERSION_MAX: Final = 1_000.0
+LOG_X_MIN: Final = math.log(0.3)  # every x below 1 is quantile 0: flat, not to bend the rest
 ROUNDING: Final = 1e-3  # an x this little above a whole number is that number
 
 
 def nb_quantile(mean: Array, dispersion: Array, q: Array | float) -> Array:
     """Smallest k with P(X <= k) >= q, i8, of the broadcast shape; 0 where the mean is 0.
 
-    Means in [0, 1e6], dispersions clipped to [0.1, 1,000], q to [0.0007, 0.9999]. Below a mean of
+    Means in [0, 1e6], dispersions clipped to [0.02, 1,000], q to [0.0007, 0.9999]. Below a mean of
     0.01 the quantile of the mean 0.01 stands in, zero for every q <= 0.99.
     """
     return nb_quantile_at(mean, dispersion, normal_score(np.asarray(q, np.float64)))
@@ -87,8 +88,7 @@ def _cell(mean: float, dispersion: float) -> tuple[int, float, int, float]:
     """Where mean and dispersion lie in the table."""
     m, mw = _place(math.log(max(mean, MEAN_MIN)), LOG_MEAN[0], LOG_MEAN[1], LOG_MEAN[2])
     r = min(max(dispersion, DISPERSION_MIN), DISPERSION_MAX)
-    shape = 1.0 - 1.0 / r if r < 1 else math.log(r)
-    s, sw = _place(shape, SHAPE[0], SHAPE[1], SHAPE[2])
+    s, sw = _place(math.log(r), LOG_DISPERSION[0], LOG_DISPERSION[1], LOG_DISPERSION[2])
     return m, mw, s, sw
 
 
@@ -141,7 +141,7 @@ def _table() -> Array:
         table = load_file(TABLE_FILE)["log_x"].astype(np.float64)
     except (OSError, KeyError, SafetensorError) as error:
         raise WeightsError(f"{TABLE_FILE}: {error}; reinstall flashcast") from None
-    wanted = (LOG_MEAN[2], SHAPE[2], SCORE[2])
+    wanted = (LOG_MEAN[2], LOG_DISPERSION[2], SCORE[2])
     if table.shape != wanted:
         raise WeightsError(f"{TABLE_FILE}: shape {table.shape}, expected {wanted}")
     return table

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from models.jit import njit
-from models.negative_binomial import LOG_MEAN, SCORE, SHAPE, TABLE_FILE, Array
+from models.negative_binomial import LOG_DISPERSION, LOG_MEAN, LOG_X_MIN, SCORE, TABLE_FILE, Array
 
 
 @njit
@@ -74,12 +74,13 @@ def _fill(means: Array, dispersions: Array, q: Array) -> Array:
 
 def build() -> Array:
     """log x on the grid, f32[means, dispersions, scores]."""
-    means, shapes, scores = (
-        first + step * np.arange(count) for first, step, count in (LOG_MEAN, SHAPE, SCORE)
+    means, dispersions, scores = (
+        first + step * np.arange(count) for first, step, count in (LOG_MEAN, LOG_DISPERSION, SCORE)
     )
     q = np.array([0.5 * math.erfc(-score / math.sqrt(2)) for score in scores])
-    dispersions = np.where(shapes < 0, 1 / (1 - np.minimum(shapes, 0)), np.exp(shapes))
-    return np.asarray(_fill(np.exp(means), dispersions, q))
+    return np.asarray(
+        np.maximum(_fill(np.exp(means), np.exp(dispersions), q), np.float32(LOG_X_MIN))
+    )
 
 
 if __name__ == "__main__":

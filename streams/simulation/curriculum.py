@@ -12,13 +12,13 @@ from streams.simulation.assortment import HOUR_MS, MINUTE_MS, SaleConfig
 from streams.simulation.training import file_series, simulated_series
 
 BUCKET_MS: Final = 10_000
-USUAL_SALES: Final = 4
-OTHER_SALES: Final = 12
+USUAL_SALES: Final = 8
+OTHER_SALES: Final = 20
 FIRST_END_MS: Final = 1_760_000_400_000  # sales end at random hours of the year after it
 YEAR_HOURS: Final = 8_760
 HELD_OUT_SHARE: Final = 0.25  # of a real file, its last part
 EXAM_SEEDS: Final = (900_001, 900_002)
-CALIBRATION_SEED: Final = 800_001
+CALIBRATION_SEEDS: Final = (800_001, 800_002, 800_003, 800_004, 800_005, 800_006)
 
 
 def usual_sale(seed: int, skus: int = 80) -> SaleConfig:
@@ -72,13 +72,15 @@ def real_lessons(files: Sequence[tuple[SeriesSet, int]]) -> list[Lesson]:
 
 
 def calibration_exams(files: Sequence[tuple[SeriesSet, int]]) -> list[Exam]:
-    """What the intervals are first set by: the training part of files, then a sale of its own."""
+    """What the intervals are first set by: the training part of files, then sales of their own."""
     exams = [
         Exam(f"{series.name}, training part", series.between(0, held_out), held_out // 2)
         for series, held_out in files
     ]
-    sale = simulated_series(CALIBRATION_SEED, usual_sale(CALIBRATION_SEED), BUCKET_MS)
-    return [*exams, Exam("simulated sale", sale)]
+    for number, seed in enumerate(CALIBRATION_SEEDS):
+        config, bucket_ms = (usual_sale(seed), BUCKET_MS) if number % 2 else drawn_sale(seed)
+        exams.append(Exam(f"simulated sale {seed}", simulated_series(seed, config, bucket_ms)))
+    return exams
 
 
 def exams(files: Sequence[tuple[SeriesSet, int]]) -> list[Exam]:
