@@ -17,8 +17,10 @@ from models.baselines import Rates, fitted_dispersion, from_past
 from models.calibration import QUANTILES
 from models.forecaster import Forecaster
 from models.memory import ForecastMemory
-from models.negative_binomial import nb_quantile
+from models.negative_binomial import nb_quantile, normal_score
 from models.playback import play, time_left_ms
+from models.prediction import load_window_ms
+from models.row_state import LOAD_LEADS_MS
 from models.series import SeriesSet
 from models.series_sums import SeriesSums
 from models.training_set import judged
@@ -41,7 +43,8 @@ class Forecasts:
     mean: list[Array] = field(default_factory=list)
     quantiles: list[Array] = field(default_factory=list)
     fallback: list[Array] = field(default_factory=list)
-    load_mean: list[Array] = field(default_factory=list)
+    load_first: list[int] = field(default_factory=list)  # first bucket ahead, by origin
+    load_mean: list[Array] = field(default_factory=list)  # [2 leads] events a second, all SKUs
     load_variance: list[Array] = field(default_factory=list)
     rates: dict[str, list[Array]] = field(default_factory=dict)
 
@@ -106,6 +109,9 @@ def _forecast(
     made.mean.append(prediction.mean)
     made.quantiles.append(prediction.quantiles)
     made.fallback.append(prediction.fallback)
+    made.load_first.append(first)
+    made.load_mean.append(prediction.load_mean.sum(axis=(0, 2)))
+    made.load_variance.append(prediction.load_variance.sum(axis=(0, 2)))
     for name, rate in rates.rates().items():
         made.rates.setdefault(name, []).append(rate[rows])
 
@@ -135,8 +141,42 @@ def _report(series: SeriesSet, made: Forecasts, memory: ForecastMemory) -> Repor
         scores[name] = {MODEL: ours}
         for key, f in plain.items():
             scores[name][key] = _score(y, f, f, _plain_quantiles(y, f), plain["naive"])
+    scores |= _load_scores(series, made)
     fallback = float(np.concatenate(made.fallback).mean())
     return Report(series.name, len(sku), fallback, scores, memory)
+
+
+def _load_scores(series: SeriesSet, made: Forecasts) -> dict[str, dict[str, dict[str, float]]]:
+    """Events a second over all SKUs and kinds, against the rate of the last window going on.
+
+    Normal quantiles of the forecast's mean and variance; the naive one has the variance of its own
+    errors in hindsight.
+    """
+    window = load_window_ms(series.bucket_ms) // series.bucket_ms
+    window_s = window * series.bucket_ms / 1000
+    events = np.zeros(series.buckets + 1)
+    np.add.at(events, series.bucket + 1, series.clicks + series.carts + series.orders)
+    summed = np.cumsum(events)
+    first = np.array(made.load_first)
+    mean, variance = np.array(made.load_mean), np.array(made.load_variance)
+    before = (summed[first] - summed[np.maximum(first - window, 0)]) / window_s
+    score = normal_score(np.array(QUANTILES))
+    scores = {}
+    for lead, lead_ms in enumerate(LOAD_LEADS_MS):
+        if lead_ms % series.bucket_ms:
+            continue
+        end = first + lead_ms // series.bucket_ms
+        whole = end <= series.buckets
+        begin, end = (end - window)[whole], end[whole]
+        y = (summed[end] - summed[begin]) / window_s
+        naive, ours = before[whole], mean[whole, lead]
+        width = np.sqrt(variance[whole, lead])[:, None]
+        plain_width = accuracy.rmse(y, naive)
+        scores[f"load {HORIZON_NAMES[lead]}"] = {
+            MODEL: _score(y, ours, ours, ours[:, None] + width * score, naive),
+            "naive": _score(y, naive, naive, naive[:, None] + plain_width * score, naive),
+        }
+    return scores
 
 
 def _score(y: Array, point: Array, mean: Array, quantiles: Array, naive: Array) -> dict[str, float]:

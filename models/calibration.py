@@ -1,8 +1,9 @@
 """Online conformal calibration: intervals that keep what they promise.
 
-Per group (size of the expected demand, horizon) two things are learned from every outcome y of a
+Per group (size of the expected demand, horizon) three things are learned from every outcome y of a
 forecast with mean m and variance v:
 
+- the ratio of what came to what was told, both discounted sums, scales the mean;
 - the spread s, a discounted mean of (y - m)^2 / v, widens or narrows the distribution to s v
   (where at least one unit is expected);
 - the level tau at which it is read for each quantile q moves by the adaptive conformal update of
@@ -27,19 +28,24 @@ QUANTILES: Final = (0.05, 0.10, 0.50, 0.90, 0.95)
 CLASS_MEANS: Final = (1.0, 10.0, 100.0)  # expected units that part the classes
 HORIZONS: Final = 4
 GROUPS: Final = (len(CLASS_MEANS) + 1, HORIZONS)
-SHAPE: Final = (*GROUPS, 1 + len(QUANTILES))  # spread, then levels
+SHAPE: Final = (*GROUPS, 3 + len(QUANTILES))  # told, came, spread, then levels
 GAIN: Final = 0.004  # of one outcome
 GAIN_MAX: Final = 0.03  # of all outcomes of one moment together: what moves one moves the others
 LEVEL_MIN: Final = 0.002
 LEVEL_MAX: Final = 0.998
+RATIO_BOUNDS: Final = (0.5, 2.0)
 SPREAD_BOUNDS: Final = (0.5, 50.0)
 SURPRISE_MAX: Final = 50.0  # of one outcome in the spread, so that one bulk order does not rule
 SPREAD_MEAN_MIN: Final = 1.0  # below it a squared error says little about the spread
 
 
 def nominal() -> Array:
-    """The state of a forecaster that was never calibrated, f64[classes, horizons, 6]."""
-    return np.broadcast_to(np.array((1.0, *QUANTILES)), SHAPE).copy()
+    """The state of a forecaster that was never calibrated, f64[classes, horizons, 8]."""
+    state = np.empty(SHAPE)
+    state[...] = (0.0, 0.0, 1.0, *QUANTILES)
+    typical = np.array((0.3, *(3 * mean for mean in CLASS_MEANS)))
+    state[..., :2] = typical[:, None, None]  # as if so much had been told, and had come
+    return state
 
 
 NOMINAL_SCORES: Final = normal_score(np.array(QUANTILES))
@@ -54,15 +60,23 @@ class Calibrator:
     """Of one partition; starts from the state found in training."""
 
     def __init__(self, state: Array) -> None:
-        self.spread = np.array(state[..., 0], np.float64)
-        self.levels = np.array(state[..., 1:], np.float64)
+        self.told = np.array(state[..., 0], np.float64)
+        self.came = np.array(state[..., 1], np.float64)
+        self.spread = np.array(state[..., 2], np.float64)
+        self.levels = np.array(state[..., 3:], np.float64)
         self.seen = np.zeros(GROUPS, np.int64)
         self._scores: Array | None = None  # of the levels, until they move
 
     @property
     def state(self) -> Array:
         """Of `SHAPE`: what another calibrator may start from."""
-        return np.concatenate((self.spread[..., None], self.levels), axis=2)
+        return np.concatenate(
+            (np.stack((self.told, self.came, self.spread), axis=2), self.levels), axis=2
+        )
+
+    def ratio(self) -> Array:
+        """What the model's mean is multiplied by, f64[classes, horizons]."""
+        return np.clip(self.came / self.told, *RATIO_BOUNDS)
 
     def update(self, horizon: Array, mean: Array, dispersion: Array, sold: Array) -> None:
         """Outcomes [m] of forecasts: the model's own mean and dispersion, units sold."""
@@ -74,7 +88,13 @@ class Calibrator:
         size = self.spread.size
         count = np.bincount(group, minlength=size)
         # m outcomes at once weigh like m in turn, within bounds
-        weight = np.minimum(1 - (1 - GAIN) ** count, GAIN_MAX) / np.maximum(count, 1)
+        gain = np.minimum(1 - (1 - GAIN) ** count, GAIN_MAX)
+        weight = gain / np.maximum(count, 1)
+        told = np.bincount(group, weights=mean, minlength=size)
+        came = np.bincount(group, weights=sold, minlength=size)
+        mean = mean * self.ratio().ravel()[group]
+        self.told = self.told * (1 - gain.reshape(GROUPS)) + (weight * told).reshape(GROUPS)
+        self.came = self.came * (1 - gain.reshape(GROUPS)) + (weight * came).reshape(GROUPS)
         variance = mean + mean**2 / dispersion
         spread = self.spread.ravel()
         self._move_levels(group, weight, mean, dispersion_of(mean, variance * spread[group]), sold)
@@ -98,9 +118,9 @@ class Calibrator:
         table = np.clip(table + weight[:, None] * missing, LEVEL_MIN, LEVEL_MAX)
         self.levels = np.maximum.accumulate(table, axis=1).reshape((*GROUPS, len(QUANTILES)))
 
-    def at(self, mean: Array, dispersion: Array) -> tuple[Array, Array]:
-        """Calibrated dispersion f64[n, 5], and the normal scores f64[n, 5, quantiles] at which to
-        read forecasts [n, 5].
+    def at(self, mean: Array, dispersion: Array) -> tuple[Array, Array, Array]:
+        """Calibrated mean and dispersion f64[n, 5], and the normal scores f64[n, 5, quantiles] at
+        which to read forecasts [n, 5].
 
         The end of the sale, which comes once, is read like the longest horizon that is tracked.
         """
@@ -108,8 +128,9 @@ class Calibrator:
             self._scores = normal_score(self.levels)
         horizon = np.minimum(np.arange(mean.shape[1]), HORIZONS - 1)
         group = (classes(mean), np.broadcast_to(horizon, mean.shape))
+        mean = np.maximum.accumulate(mean * self.ratio()[group], axis=1)
         variance = (mean + mean**2 / dispersion) * self.spread[group]
-        return dispersion_of(mean, variance), self._scores[group]
+        return mean, dispersion_of(mean, variance), self._scores[group]
 
     def meta(self) -> dict[str, Any]:
         """JSON-able."""
@@ -118,6 +139,7 @@ class Calibrator:
     def restore(self, meta: dict[str, Any]) -> None:
         """The opposite of `meta`."""
         state = np.array(meta["state"], np.float64)
-        self.spread, self.levels = state[..., 0], state[..., 1:]
+        self.told, self.came, self.spread = (state[..., i].copy() for i in range(3))
+        self.levels = state[..., 3:].copy()
         self.seen = np.array(meta["seen"], np.int64)
         self._scores = None

@@ -31,7 +31,8 @@ def render(card: ModelCard) -> str:
         "WAPE is of the median (plain methods: of their forecast), RMSSE and bias of the mean, "
         "pinball the mean loss at .05, .10, .50, .90, .95. Plain methods' quantiles have the "
         "dispersion that fits best in hindsight. RMSSE is relative to `naive`. Where hardly "
-        "anything sells the median is 0 and WAPE 1: compare pinball and RMSSE there.",
+        "anything sells the median is 0 and WAPE 1: compare pinball and RMSSE there. `load` is the "
+        "events a second of all SKUs together over a minute that ends at the lead.",
     ]
     for name, exam in card.metrics.items():
         lines += ["", f"### {name}", "", *_exam(exam)]

@@ -173,14 +173,16 @@ class Forecaster:
             load_mean[fallback] = plain_loads(asked, memory.bucket_ms)[fallback]
             dispersion[fallback], load_dispersion[fallback] = COLD_DISPERSION, COLD_DISPERSION
         _await_truth(memory, rows, origin_ms, asked.horizons, mean, dispersion, fallback)
-        calibrated, scores = memory.calibrator.at(mean, dispersion)
-        calibrated[fallback] = dispersion[fallback]
-        scores[fallback] = NOMINAL_SCORES
-        quantiles = nb_quantile_at(mean[:, :, None], calibrated[:, :, None], scores)
+        right = memory.calibrator.at(mean, dispersion)
+        mean, dispersion, scores = (
+            np.where(np.expand_dims(fallback, tuple(range(1, new.ndim))), plain, new)
+            for new, plain in zip(right, (mean, dispersion, NOMINAL_SCORES), strict=True)
+        )
+        quantiles = nb_quantile_at(mean[:, :, None], dispersion[:, :, None], scores)
         return Prediction(
             horizons_ms=asked.horizons,
             mean=mean,
-            dispersion=_widened(mean, calibrated, scores),
+            dispersion=_widened(mean, dispersion, scores),
             quantiles=np.maximum.accumulate(quantiles, axis=1),
             end_known=np.asarray(left_ms) >= 0,
             fallback=fallback,

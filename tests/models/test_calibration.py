@@ -18,8 +18,10 @@ def _coverage(calibrator: Calibrator, truth: float, claimed: float, spread: floa
     for turn in range(ROUNDS):
         p = spread / (spread + truth)
         sold = random.negative_binomial(spread, p, SKUS)
-        dispersion, scores = calibrator.at(*(np.repeat(a[:, None], 5, axis=1) for a in (mean, r)))
-        quantiles = nb_quantile_at(mean[:, None], dispersion[:, :1], scores[:, 0])
+        right, dispersion, scores = calibrator.at(
+            *(np.repeat(a[:, None], 5, axis=1) for a in (mean, r))
+        )
+        quantiles = nb_quantile_at(right[:, :1], dispersion[:, :1], scores[:, 0])
         if turn >= ROUNDS // 2:
             # ties count as far as the level reaches into the step: use the middle of both
             below += ((sold[:, None] < quantiles) * 0.5 + (sold[:, None] <= quantiles) * 0.5).mean(
@@ -39,11 +41,20 @@ def test_a_model_too_sure_of_itself_is_put_right(
     assert found == pytest.approx(QUANTILES, abs=0.05)
 
 
+def test_a_mean_that_is_always_too_low_is_raised_in_its_own_group_alone() -> None:
+    calibrator = Calibrator(nominal())
+    _coverage(calibrator, truth=60, claimed=45, spread=8.0)
+    ratio = calibrator.ratio()
+    assert ratio[2, 0] == pytest.approx(60 / 45, rel=0.05)
+    ratio[2, 0] = 1
+    assert (ratio == 1).all()
+
+
 def test_an_honest_model_is_left_alone() -> None:
     calibrator = Calibrator(nominal())
     found = _coverage(calibrator, 60, 60, 1_000.0)
     assert found == pytest.approx(QUANTILES, abs=0.05)
-    assert np.abs(calibrator.levels - nominal()[..., 1:]).max() < 0.05
+    assert np.abs(calibrator.levels - nominal()[..., 3:]).max() < 0.05
 
 
 def test_levels_stay_ordered_and_survive_a_snapshot() -> None:

@@ -32,7 +32,7 @@ def test_a_run_writes_weights_that_load_a_card_that_says_how_good_and_a_page(
     forecaster = Forecaster.load(path, "cpu")
     assert forecaster.version == card.version
     scores = card.metrics["other sale"]["scores"]
-    assert set(scores) == {"1min", "5min", "15min", "end"}
+    assert set(scores) == {"1min", "5min", "15min", "end", "load 1min", "load 5min"}
     assert set(scores["5min"]) >= {"flashcast", "naive", "mean_rate", "ewma_30", "tsb"}
     page = path.with_suffix(".md").read_text()
     assert card.sha256 in page and "| 5min | **flashcast** |" in page
