@@ -7,7 +7,8 @@ headers.
 
 import base64
 import hashlib
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -37,6 +38,9 @@ CE_TYPES: Final = {
     topics.LATE_EVENTS: "flashcast.late-event.v1",
     topics.DEAD_LETTERS: "flashcast.dead-letter.v1",
 }
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 RECORD_OVERHEAD_BYTES: Final = 300  # headers and framing of one CloudEvent, roughly
 
 Decision = DemandForecast | RestockEvent | PriceAdjustment | CapacityForecast
@@ -51,8 +55,11 @@ Encoded = tuple[bytes | None, bytes | None, Headers]
 
 
 def rfc3339(time_ms: int) -> str:
-    """The UTC time as CloudEvents wants it, to the millisecond."""
-    stamp = datetime.fromtimestamp(time_ms / 1000, UTC)
+    """The UTC time as CloudEvents wants it, to the millisecond; the nearest that can be written for
+    a record timestamp outside the years 1 to 9999, which brokers let pass.
+    """
+    writable_ms = min(max(time_ms, _FIRST_MS), _LAST_MS)
+    stamp = _EPOCH + timedelta(milliseconds=writable_ms)
     return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -86,10 +93,12 @@ def encode_decision(record: Decision, source: str) -> tuple[str, Encoded]:
 def refused_record(
     topic: str, partition: int, original: Original, reason: str, detail: str, bytes_max: int
 ) -> Refused:
-    """The record as it came, with where from and why; values are cut to `bytes_max`."""
-    value = original.value
-    truncated = value is not None and len(value) > bytes_max
-    key = original.key if original.key is None else original.key[:bytes_max]
+    """The record as it came, with where from and why; key, value and headers as far as `bytes_max`
+    allows, so that no record makes a dead letter that its topic refuses.
+    """
+    value, key = original.value, original.key
+    headers, whole = refused_headers(original.headers, bytes_max)
+    truncated = not whole or max(len(value or b""), len(key or b"")) > bytes_max
     return Refused(
         topic=topic,
         partition=partition,
@@ -97,16 +106,35 @@ def refused_record(
         timestamp_ms=original.timestamp_ms,
         reason=reason,
         detail=detail,
-        key=None if key is None else base64.b64encode(key).decode(),
-        value=None if value is None else base64.b64encode(value[:bytes_max]).decode(),
-        headers=[
-            (name, None if content is None else base64.b64encode(content[:bytes_max]).decode())
-            for name, content in original.headers
-        ],
+        key=None if key is None else _base64(key[:bytes_max]),
+        value=None if value is None else _base64(value[:bytes_max]),
+        headers=headers,
         value_length=0 if value is None else len(value),
         value_sha256=hashlib.sha256(value or b"").hexdigest(),
         truncated=truncated,
     )
+
+
+def refused_headers(
+    headers: Sequence[tuple[str, bytes | None]], bytes_max: int
+) -> tuple[list[tuple[str, str | None]], bool]:
+    """Headers in base64, and whether they are whole: contents are cut to `bytes_max`, and all from
+    where their JSON would pass twice that are left out.
+    """
+    kept: list[tuple[str, str | None]] = []
+    whole, room = True, 2 * bytes_max
+    for name, content in headers:
+        one = name, None if content is None else _base64(content[:bytes_max])
+        room -= len(msgspec.json.encode(one))
+        if room < 0:
+            return kept, False
+        whole = whole and len(content or b"") <= bytes_max
+        kept.append(one)
+    return kept, whole
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 class Outbox:

@@ -237,8 +237,9 @@ class Refused(Struct, frozen=True):
     """A late event or a dead letter: the record as it came, where it came from, and why it was
     refused.
 
-    `value`, `key` and header values are base64. A value above the limit is cut to its head:
-    `truncated` is then true, and `value_length` and `value_sha256` are of the whole.
+    `value`, `key` and header values are base64. Of what is above the limit only the head is there,
+    and headers are left out once they are too many: `truncated` is then true; `value_length` and
+    `value_sha256` are always of the whole value.
     """
 
     topic: str

@@ -103,7 +103,8 @@ class Settings(BaseSettings):
     idle_timeout_ms: int = Field(5_000, ge=100)
     future_tolerance_ms: int = Field(5_000, ge=0)
     dedupe_horizon_records: int = Field(1_000_000, ge=1_000, le=100_000_000)
-    dead_letter_bytes_max: int = Field(65_536, ge=256)  # a larger value is cut to its head
+    # a larger value is cut to its head; at most so much that the rest still fits a batch beside it
+    dead_letter_bytes_max: int = Field(65_536, ge=256, le=131_072)
 
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)
