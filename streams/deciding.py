@@ -87,12 +87,15 @@ class Decider:
         row: int,
         entry: CatalogEntry | StockLevel | CompetitorPrice | None,
         history: History,
-    ) -> None:
-        """Take in what the shop says of a SKU; None withdraws it. Raises ContractError."""
+    ) -> bool:
+        """Take in what the shop says of a SKU; None withdraws it. Whether that changed anything of
+        the row's state. Raises ContractError.
+        """
         if entry is None:
             self.reference.withdraw(row, topic)
         elif self.reference.apply(row, entry) and isinstance(entry, StockLevel):
-            self.ledger.recount(row, entry.as_of_ms, history)
+            return self.ledger.recount(row, entry.as_of_ms, history)
+        return False
 
     # -- closed buckets
 

@@ -6,7 +6,6 @@ import torch
 from models.errors import ModelError
 from models.forecaster import Forecaster
 from streams import stats
-from streams.codec.decode import Fetch
 from streams.core_thread import CoreThread, wall_ms
 from streams.emit import Emitter, emitter_for
 from streams.errors import ConfigurationError
@@ -86,7 +85,7 @@ class Opening:
             committed = {}
             bounds = await reader.bounds(EVENT_TOPICS)
             starts = {topic: bounds[topic].start for topic in EVENT_TOPICS}
-            await self._core(_begin_at, pipeline, partition, starts)
+            await self._core(pipeline.begin_at, starts)
         async for fetch in references(reader):
             await self._core(pipeline.inform, fetch)
         self._note(partition, restored, remembered)
@@ -114,13 +113,6 @@ class Opening:
             events_remembered=remembered,
             first_start=restored.marker is None,
         )
-
-
-def _begin_at(pipeline: Pipeline, partition: int, starts: dict[str, int]) -> None:
-    """A first start goes from the earliest records, whose offsets need not be 0."""
-    for topic, start in starts.items():
-        if start > 0:
-            pipeline.offer(Fetch(topic, partition, 0, start, b""))
 
 
 def load_forecaster(settings: Settings) -> Forecaster | None:

@@ -11,7 +11,7 @@ emit.py) bring the fetches and make the checkpoints durable.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -98,6 +98,11 @@ class Pipeline:
         self._taken_offsets = self.offsets()
 
     # -- input
+
+    def begin_at(self, starts: Mapping[str, int]) -> None:
+        """On a first start: where the logs of the event topics begin, which need not be at 0."""
+        for source in self.events:
+            source.next_offset = starts[source.topic]
 
     def offer(self, fetch: Fetch) -> None:
         """Queue a fetch for its topic; the shell keeps the queues bounded."""
@@ -203,7 +208,8 @@ class Pipeline:
                 self._refuse_reference(topic, record, Reason.WRONG_PARTITION, detail)
                 continue
             try:
-                self.decider.inform(topic, row, entry, self.windows)
+                if self.decider.inform(topic, row, entry, self.windows):
+                    self.windows.dirty[row] = True
             except ContractError as error:
                 self._refuse_reference(topic, record, error.reason, error.detail)
 

@@ -43,18 +43,21 @@ class StockLedger:
         counted = bucket_start_ms + bucket_ms // 2 >= self.as_of_ms[rows]
         self.sold[rows] += np.where(counted, units, 0)
 
-    def recount(self, row: int, as_of_ms: int, history: History) -> None:
-        """A new stock level: keep only what was sold after it.
+    def recount(self, row: int, as_of_ms: int, history: History) -> bool:
+        """A new stock level: keep only what was sold after it. Whether that changed the sum, which
+        must then be made durable: a later restart may not have the history to find it again.
 
         A count older than the history ring keeps the sum as it is: sales between would otherwise
         be forgotten.
         """
         if as_of_ms <= self.as_of_ms[row]:
-            return
+            return False
+        before = self.sold[row]
         if as_of_ms >= history.history_start_ms:
             rows = np.array([row], np.int64)
             self.sold[row] = history.units_between(rows, as_of_ms)[0]
         self.as_of_ms[row] = as_of_ms
+        return bool(self.sold[row] != before)
 
     def on_hand(self, rows: Int, reference: Reference) -> Int:
         """Units on the shelf now, at least 0, of rows with a known stock level."""
