@@ -32,6 +32,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 POLICY_VERSION: Final = "price-1"
+LOG_FACTOR_MAX: Final = 30.0  # of demand at another price: no forecast says anything beyond
 UNLIMITED: Final = -1
 
 
@@ -169,7 +170,8 @@ def demand_slope(inputs: PriceInputs) -> Floats:
 
 def _expected(inputs: PriceInputs, slope: Floats, price: Ints) -> tuple[Floats, Floats]:
     """Units and revenue in cents [n] until the end of the sale if the price stays."""
-    factor = np.exp(-slope * (price - inputs.price_cents))
+    moved = -slope * (price - inputs.price_cents)
+    factor = np.exp(np.clip(moved, -LOG_FACTOR_MAX, LOG_FACTOR_MAX))
     mean = inputs.end_mean * factor
     limit = np.where(inputs.stock >= 0, inputs.stock.astype(np.float64), np.inf)
     # a restock serves what comes after it; before that the shelf is the limit

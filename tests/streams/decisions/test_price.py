@@ -138,6 +138,19 @@ def test_expected_units_never_exceed_what_can_be_sold() -> None:
     assert restocked.expected_units[0] > 200.0
 
 
+@pytest.mark.parametrize("stock", [-1, 100])
+@pytest.mark.parametrize("restockable", [False, True])
+def test_what_is_expected_of_a_price_far_from_the_old_one_is_still_a_number(
+    stock: int, restockable: bool
+) -> None:
+    far = sku(stock, restockable=restockable, price_cents=10**8, list_price_cents=3)
+    for inputs in (far, replace(far, price_floor_cents=np.array([0]))):
+        decisions = decide(inputs, FREE)
+        assert decisions.changed[0]
+        assert np.isfinite(decisions.expected_units[0])
+        assert np.isfinite(decisions.expected_revenue_cents[0])
+
+
 def test_no_input_says_anything_about_a_shopper() -> None:
     for field in fields(PriceInputs):
         assert not {"user", "session", "region", "shopper", "customer"} & set(field.name.split("_"))
