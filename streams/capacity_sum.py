@@ -48,6 +48,7 @@ class CapacitySum:
         self._partitions = partitions
         self._owns = owns
         self._monitor = monitor
+        self._newest_ms = 0  # end of the newest bucket of any share
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -119,22 +120,28 @@ class CapacitySum:
     async def _step(
         self, consumer: AIOKafkaConsumer, emitter: Emitter, total: ShareSum, last_ms: int
     ) -> int:
-        """Take in the shares that came; publish when a bucket has ended since. Returns its end."""
-        as_of_ms = last_ms
+        """Take in the shares that came; publish when a bucket has ended since `last_ms`, what the
+        last forecast was for. Returns what it now is.
+        """
+        came = False
         for records in (await consumer.getmany(timeout_ms=500)).values():
             for record in records:
                 share = msgspec.json.decode(record.value, type=CapacityShare)
                 if total.add(share):
-                    as_of_ms = max(as_of_ms, share.bucket_start_ms + share.bucket_ms)
-        if as_of_ms == last_ms:
+                    self._newest_ms = max(self._newest_ms, share.bucket_start_ms + share.bucket_ms)
+                    came = True
+        if not came or self._newest_ms <= last_ms:
             return last_ms
+        as_of_ms = self._newest_ms
         now_ms = as_of_ms if self._settings.clock == "event" else time.time_ns() // 1_000_000
         forecasts = [total.forecast(service, now_ms) for service in self._settings.services]
         made = [forecast for forecast in forecasts if forecast is not None]
-        if made:
-            await emitter.publish(self._outputs(made))
-            for forecast in made:
-                self._count(forecast)
+        if not made:
+            log.debug("no capacity forecast", why=total.missing(now_ms))
+            return last_ms
+        await emitter.publish(self._outputs(made))
+        for forecast in made:
+            self._count(forecast)
         return as_of_ms
 
     def _outputs(self, forecasts: list[CapacityForecast]) -> list[Output]:

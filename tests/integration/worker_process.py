@@ -1,7 +1,6 @@
 """A worker as operators run it: a process with an environment, signals and an exit code."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from kafka import KafkaConsumer, TopicPartition
 
 from streams.reconcile import ReconcileReport, reconcile
 from streams.settings import Settings
@@ -141,14 +142,27 @@ def reconciled(settings: Settings, timeout_s: float = 90.0) -> ReconcileReport:
         time.sleep(0.5)
 
 
-def group_offsets(settings: Settings) -> dict[tuple[str, int], int]:
-    """What lag tools see, by topic on the broker and partition."""
-    from kafka.admin import KafkaAdminClient
-
-    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+def group_offsets(settings: Settings, topic: str) -> dict[int, int]:
+    """What lag tools see of one topic, by partition."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        group_id=settings.topic(settings.application),
+        enable_auto_commit=False,
+    )
     try:
-        group = settings.topic(settings.application)
-        found = admin.list_group_offsets({group: None})
-        return json.loads(json.dumps(found))
+        numbers = range(settings.partitions)
+        places = [TopicPartition(settings.topic(topic), number) for number in numbers]
+        return {place.partition: consumer.committed(place) or 0 for place in places}
     finally:
-        admin.close()
+        consumer.close()
+
+
+def log_ends(settings: Settings, topic: str) -> dict[int, int]:
+    """The offset behind the last record, by partition."""
+    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap_servers)
+    try:
+        numbers = range(settings.partitions)
+        places = [TopicPartition(settings.topic(topic), number) for number in numbers]
+        return {place.partition: end for place, end in consumer.end_offsets(places).items()}
+    finally:
+        consumer.close()
