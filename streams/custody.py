@@ -173,11 +173,13 @@ class Custody:
         checkpoint = owned.checkpoint
         assert checkpoint is not None
         began = time.monotonic()
-        outputs = await asyncio.to_thread(merged, checkpoint.outputs)
-        checkpoint = replace(checkpoint, outputs=outputs)
         try:
+            outputs = await asyncio.to_thread(merged, checkpoint.outputs)
+            checkpoint = replace(checkpoint, outputs=outputs)
             result = await owned.emitter.commit(checkpoint)
-        except BrokerError as error:
+        except Exception as error:  # whatever it is: a partition without commits would stand still
+            if not isinstance(error, BrokerError):
+                log.exception("a checkpoint could not be made", partition=owned.partition)
             self._monitor.checkpoints.labels("failed").inc()
             self.spawn(self.replace(owned, error))
             return

@@ -1,0 +1,68 @@
+"""What becomes of a partition whose checkpoint cannot be made durable, without a broker."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from streams import topics
+from streams.core_thread import CoreThread
+from streams.custody import FAULTS_MAX, Custody
+from streams.emit import PlainEmitter
+from streams.monitor import Monitor
+from streams.owned import Owned
+from streams.pipeline import Pipeline
+from streams.settings import Settings, load
+from tests.streams.harness import HASH_KEY, nothing_restored
+
+
+class QuietGroup:
+    """A consumer group of one, whose offsets nobody reads."""
+
+    async def seek(self, positions: Mapping[tuple[str, int], int]) -> None:
+        pass
+
+    async def owns(self, offsets: Mapping[tuple[str, int], int]) -> bool:
+        return True
+
+    async def rejoin(self) -> None:
+        pass
+
+
+def opened(settings: Settings) -> Owned:
+    pipeline = Pipeline(settings, 0, 1, None, nothing_restored(), HASH_KEY)
+    starts = dict.fromkeys(topics.INPUT_TOPICS, 0)
+    return Owned(0, pipeline, PlainEmitter(settings, 0), starts, {})
+
+
+async def settled(custody: Custody) -> None:
+    """Until no task of its own is left."""
+    while tasks := list(custody._tasks):
+        await asyncio.wait(tasks)
+
+
+async def test_a_checkpoint_that_cannot_be_encoded_discards_the_partition_and_not_its_turn(
+    tmp_path: Path,
+) -> None:
+    settings = load(partitions=1, data_dir=tmp_path)
+    core = CoreThread()
+    opens: list[Owned] = []
+
+    async def open_partition(number: int) -> Owned:
+        assert number == 0
+        opens.append(opened(settings))
+        return opens[-1]
+
+    custody = Custody(core, open_partition, QuietGroup(), Monitor())
+    custody.assigned = {0}
+    await custody.restore(0, custody.term, asyncio.Semaphore(1))
+    for round_ in range(FAULTS_MAX + 1):
+        owned = custody.owned[0]
+        assert owned is opens[round_], "the partition was opened anew"
+        owned.pipeline.counts["not for JSON",] = object()  # type: ignore[assignment]
+        owned.checkpoint = owned.pipeline.take()
+        custody.begin_commit(owned)
+        await settled(custody)
+        assert not custody.has(owned)
+    assert custody.failure is not None, "a fault that stays ends the worker, and says why"
+    assert not custody.owned
+    core.close()
