@@ -1,7 +1,7 @@
 """What the forecaster says about n SKUs at one origin."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class Prediction:
     cold: Array  # b1[n]: ... because the SKU is new; else because the model failed
     load_mean: Array  # f64[n, 2 leads, 3 kinds], events a second
     load_variance: Array  # f64[n, 2, 3]
+
+    def taken(self, at: Array) -> Self:
+        """The prediction of some of its SKUs, by index."""
+        return type(self)(**{one.name: getattr(self, one.name)[at] for one in fields(self)})
 
 
 def at_horizon(prediction: Prediction, wanted_ms: Array) -> tuple[Array, Array]:

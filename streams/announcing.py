@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import QUANTILES
+from models.prediction import Prediction
 from streams.decisions import price, restock
 from streams.decisions.guardrails import clamp_names
 from streams.records import DemandForecast, HorizonForecast, PriceAdjustment, RestockEvent
@@ -18,15 +19,19 @@ FAILED = "the model failed"
 
 
 def forecasts(
-    situation: Situation, skus: list[str], valid_until_ms: int, model_version: str
+    at_ms: int,
+    prediction: Prediction,
+    censored: NDArray[np.bool_],
+    skus: list[str],
+    valid_until_ms: int,
+    model_version: str,
 ) -> Iterator[DemandForecast]:
-    """One record per SKU of the situation."""
-    prediction = situation.prediction
+    """One record per SKU of the prediction; `censored` where the shelf was empty of late."""
     horizons = prediction.horizons_ms.tolist()
     means = np.round(prediction.mean, 3).tolist()
     quantiles = prediction.quantiles.tolist()
     fallback = np.where(prediction.cold, COLD, np.where(prediction.fallback, FAILED, "")).tolist()
-    censored = situation.censored.tolist()
+    cut_off = censored.tolist()
     for index, sku in enumerate(skus):
         ahead = [
             HorizonForecast(horizon, mean, *quantile)
@@ -36,10 +41,10 @@ def forecasts(
         ]
         yield DemandForecast(
             sku=sku,
-            origin_ms=situation.at_ms,
+            origin_ms=at_ms,
             valid_until_ms=valid_until_ms,
             horizons=ahead,
-            censored=censored[index],
+            censored=cut_off[index],
             fallback=fallback[index] or None,
             model_version=model_version,
         )

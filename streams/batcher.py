@@ -38,13 +38,15 @@ class Batcher:
         return progressed
 
     def _forecast(self, due: list[tuple[Pipeline, Origin]], now_ms: int) -> None:
-        if not due or self.forecaster is None:
+        asked = [(pipeline, origin) for pipeline, origin in due if pipeline.asks(origin, now_ms)]
+        if not asked or self.forecaster is None:
             return
-        asked = []
-        for pipeline, origin in due:
-            assert pipeline.memory is not None, "an origin is due only where a model steps"
-            asked.append(
+        predictions = self.forecaster.predict(
+            [
                 (pipeline.memory, origin.rows, origin.at_ms, pipeline.time_left_ms(origin))
-            )
-        for (pipeline, origin), prediction in zip(due, self.forecaster.predict(asked), strict=True):
+                for pipeline, origin in asked
+                if pipeline.memory is not None
+            ]
+        )
+        for (pipeline, origin), prediction in zip(asked, predictions, strict=True):
             pipeline.decide(origin, prediction, now_ms)

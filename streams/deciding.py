@@ -67,6 +67,7 @@ class Decider:
         self.counts: Counter[str] = Counter()
         self._restock_policy = restock.RestockPolicy.from_settings(settings)
         self._price_policy = price.PricePolicy.from_settings(settings)
+        self._forecast_validity_ms = 2 * settings.forecast_interval_ms
         self._next_origin_ms = 0  # 0: nothing to forecast
         self._load: tuple[list[list[float]], list[list[float]]] | None = None
 
@@ -153,6 +154,11 @@ class Decider:
         self.active[origin.rows] = False
         return origin
 
+    def in_time(self, origin: Origin, now_ms: int) -> bool:
+        """Whether anything decided at this origin could still be used; else it is counted."""
+        valid_ms = origin.at_ms + max(self._forecast_validity_ms, self.settings.review_period_ms)
+        return not self._expired(valid_ms, now_ms, "forecast", len(origin.rows))
+
     def decide(
         self, origin: Origin, prediction: Prediction, names: list[bytes], now_ms: int
     ) -> None:
@@ -164,18 +170,36 @@ class Decider:
             prediction.load_mean.sum(axis=0).tolist(),
             prediction.load_variance.sum(axis=0).tolist(),
         )
-        situation = self._situation(origin, prediction)
         skus = [name.decode() for name in names]
-        valid_ms = origin.at_ms + 2 * self.settings.forecast_interval_ms
-        if self._expired(valid_ms, now_ms, "forecast", len(skus)):
-            return
-        for forecast in announcing.forecasts(situation, skus, valid_ms, self.model_version):
-            self._outbox.add_decision(forecast)
-        self.counts["forecast"] += len(skus)
-        self.counts["fallback"] += int(prediction.fallback.sum())
+        valid_ms = origin.at_ms + self._forecast_validity_ms
+        if not self._expired(valid_ms, now_ms, "forecast", len(skus)):
+            empty = self.reference.has_stock[origin.rows]
+            empty &= self.ledger.on_hand(origin.rows, self.reference) == 0
+            for forecast in announcing.forecasts(
+                origin.at_ms, prediction, empty, skus, valid_ms, self.model_version
+            ):
+                self._outbox.add_decision(forecast)
+            self.counts["forecast"] += len(skus)
+            self.counts["fallback"] += int(prediction.fallback.sum())
         if self.settings.deciding:
-            self._restock(situation, skus, now_ms)
-            self._reprice(situation, skus, now_ms)
+            self._decide_on_sale(origin, prediction, skus, now_ms)
+
+    def _decide_on_sale(
+        self, origin: Origin, prediction: Prediction, skus: list[str], now_ms: int
+    ) -> None:
+        """Restocks and prices, of the SKUs whose sale is on."""
+        rows, reference = origin.rows, self.reference
+        known = reference.has_catalog[rows]
+        self.counts["withheld_no_catalog"] += int((~known).sum())
+        left_ms = closing.time_left_ms(rows, origin.at_ms, reference)
+        started = reference.sale_start_ms[rows] <= origin.at_ms
+        at = np.flatnonzero(known & started & (left_ms > 0))
+        if len(at):
+            on_sale = Origin(origin.at_ms, rows[at])
+            situation = self._situation(on_sale, prediction.taken(at))
+            names = [skus[index] for index in at.tolist()]
+            self._restock(situation, names, now_ms)
+            self._reprice(situation, names, now_ms)
 
     def _situation(self, origin: Origin, prediction: Prediction) -> Situation:
         rows, at_ms, reference = origin.rows, origin.at_ms, self.reference
@@ -189,10 +213,7 @@ class Decider:
             rows=rows,
             prediction=prediction,
             reference=reference,
-            has_catalog=reference.has_catalog[rows],
             has_stock=reference.has_stock[rows],
-            in_sale=(left > 0) & (reference.sale_start_ms[rows] <= at_ms),
-            censored=reference.has_stock[rows] & (on_hand == 0),
             time_left_ms=left,
             inventory_position=on_hand + reference.on_order[rows] + ordered,
             price_cents=self.prices.current_price_cents(
@@ -209,9 +230,8 @@ class Decider:
 
     def _restock(self, situation: Situation, skus: list[str], now_ms: int) -> None:
         decisions = restock.decide(situation.restock_inputs(), self._restock_policy)
-        chosen = np.flatnonzero(situation.in_sale & (decisions.order_quantity > 0))
+        chosen = np.flatnonzero(decisions.order_quantity > 0)
         valid_ms = situation.at_ms + self.settings.review_period_ms
-        self.counts["withheld_no_catalog"] += int((~situation.has_catalog).sum())
         self.counts["withheld_no_stock_level"] += int((~situation.has_stock).sum())
         if not len(chosen) or self._expired(valid_ms, now_ms, "restock", len(chosen)):
             return
@@ -225,7 +245,7 @@ class Decider:
 
     def _reprice(self, situation: Situation, skus: list[str], now_ms: int) -> None:
         decisions = price.decide(situation.price_inputs(), self._price_policy)
-        chosen = np.flatnonzero(situation.in_sale & decisions.changed)
+        chosen = np.flatnonzero(decisions.changed)
         valid_ms = situation.at_ms + self.settings.review_period_ms
         if not len(chosen) or self._expired(valid_ms, now_ms, "price_change", len(chosen)):
             return

@@ -13,6 +13,7 @@ from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options, isolation_level
 from streams.settings import Settings
 
+FETCH_WAIT_MS: Final = 20  # requests for offsets wait behind a fetch on the same connection
 POLL_MS: Final = 500
 RECORDS_MAX: Final = 10_000
 STALL_TIMEOUT_S: Final = 60.0
@@ -36,6 +37,7 @@ class LogReader:
             isolation_level=isolation_level(self._settings),
             enable_auto_commit=False,
             auto_offset_reset="none",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=8 * 2**20,
             fetch_max_bytes=16 * 2**20,
         )

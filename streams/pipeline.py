@@ -266,10 +266,14 @@ class Pipeline:
         """Until the sale ends, for each row of an origin; -1 unknown."""
         return closing.time_left_ms(origin.rows, origin.at_ms, self.decider.reference)
 
+    def asks(self, origin: Origin, now_ms: int) -> bool:
+        """Whether the forecaster is to be asked at an origin: not when all would be too late."""
+        self.windows.dirty[origin.rows] = True  # they no longer wait for this origin
+        return self.memory is not None and self.decider.in_time(origin, now_ms)
+
     def decide(self, origin: Origin, prediction: Prediction, now_ms: int) -> None:
         """Emit forecasts and decisions of the SKUs that were active since the last origin."""
         self._closed_since_take = True
-        self.windows.dirty[origin.rows] = True
         self.decider.decide(origin, prediction, self.skus.names.several(origin.rows), now_ms)
 
     # -- checkpoints

@@ -17,16 +17,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """n SKUs at one origin; arrays [n]. Units, cents and milliseconds."""
+    """n SKUs at one origin, all of the catalog and on sale; arrays [n]. Units, cents, ms."""
 
     at_ms: int
     rows: Int
     prediction: Prediction
     reference: Reference
-    has_catalog: Flags
     has_stock: Flags
-    in_sale: Flags
-    censored: Flags  # the last bucket ended with an empty shelf
     time_left_ms: Int  # -1 unknown
     inventory_position: Int
     price_cents: Int  # in force

@@ -121,6 +121,8 @@ class PriceMemory:
         count: cut them to the share of the bucket in stock.
         """
         told = (price_cents > 0) & (list_price_cents > 0) & (clicks > 0)
+        if not told.any():
+            return
         rows, orders, clicks = rows[told], orders[told], clicks[told]
         price = price_cents[told].astype(np.float64)
         x = price / list_price_cents[told] - 1.0
