@@ -66,10 +66,12 @@ class CapacitySum:
             if self._owns(OWNER_OF):
                 try:
                     await self._sum_while_owner()
-                except (BrokerError, KafkaError) as error:
+                except Exception as error:  # nobody would notice that this task has ended
+                    known = isinstance(error, BrokerError | KafkaError)
                     log.warning(
                         "capacity forecasts interrupted, trying again",
                         error=str(error) or repr(error),
+                        exc_info=not known,
                     )
                     await asyncio.sleep(RETRY_S)
             await asyncio.sleep(LOOK_S)
@@ -126,8 +128,8 @@ class CapacitySum:
         came = False
         for records in (await consumer.getmany(timeout_ms=500)).values():
             for record in records:
-                share = msgspec.json.decode(record.value, type=CapacityShare)
-                if total.add(share):
+                share = read_share(record.value)
+                if share is not None and total.add(share):
                     self._newest_ms = max(self._newest_ms, share.bucket_start_ms + share.bucket_ms)
                     came = True
         if not came or self._newest_ms <= last_ms:
@@ -154,3 +156,11 @@ class CapacitySum:
         for level in LEVELS:
             replicas = getattr(forecast.desired_replicas, level)
             self._monitor.desired_replicas.labels(forecast.service, level).set(replicas)
+
+
+def read_share(value: bytes | None) -> CapacityShare | None:
+    """The share that a record holds; None for a tombstone, and for what is no share."""
+    try:
+        return msgspec.json.decode(value or b"", type=CapacityShare)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
