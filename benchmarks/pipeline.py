@@ -15,11 +15,11 @@ import numpy as np
 from models.forecaster import Forecaster
 from streams import topics
 from streams.batcher import Batcher
+from streams.checkpoint import Restored, RestoreStats
 from streams.codec.decode import Fetch
 from streams.codec.write import encode_records
 from streams.pipeline import Pipeline
 from streams.settings import load
-from streams.state.recovery import Restored, RestoreStats
 
 START_MS = 1_795_000_000_000
 EVENTS_PER_S = 400  # of event time: a quarter of a shop's 1,600

@@ -20,7 +20,7 @@ import numpy as np
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from streams import topics
-from streams.checkpoint import Checkpoint, Output
+from streams.checkpoint import Checkpoint, Output, Restored
 from streams.codec.columns import NameArrays
 from streams.codec.write import encode_windows
 from streams.emit import Emitter, emitter_for
@@ -29,7 +29,7 @@ from streams.settings import Settings, load
 from streams.state import changelog
 from streams.state.marker import MARKER_VERSION, Marker
 from streams.state.partition_reader import reader_for
-from streams.state.recovery import Restored, copy_folder, restore
+from streams.state.recovery import copy_folder, restore
 from streams.state.snapshot import RowSchema
 
 ROWS = 10_000

@@ -1,4 +1,4 @@
-"""What one checkpoint of one partition carries from the core to the shells that make it durable."""
+"""What passes between the core of one partition and the shells: checkpoints out, a restore in."""
 
 from dataclasses import dataclass
 
@@ -34,3 +34,33 @@ class Checkpoint:
     rows: NDArray[np.uint8]
     cuts: list[tuple[bytes, bytes]]
     marker: Marker
+
+
+@dataclass(slots=True)
+class RestoreStats:
+    """What a restore found; counts are of records."""
+
+    copy_used: bool = False
+    copy_problem: str | None = None  # why the local copy that was there was not used
+    changelog_records: int = 0
+    changelog_ignored: int = 0
+    rows_corrupt: int = 0
+    cuts_expired: int = 0
+    history_missing: int = 0  # offsets of `demand-windows` that its retention has taken
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One partition as its last checkpoint left it.
+
+    `rows` is uint8 [n, row width], row i belonging to the SKU `names[i]`; `history` holds values
+    of `demand-windows` in log order. `marker` None: never checkpointed, begin at the earliest
+    records. Under `at_least_once` rows and history may be ahead of the marker.
+    """
+
+    marker: Marker | None
+    names: list[bytes]
+    rows: NDArray[np.uint8]
+    cuts: list[tuple[bytes, bytes]]
+    history: list[bytes]
+    stats: RestoreStats

@@ -6,6 +6,7 @@ import torch
 from models.errors import ModelError
 from models.forecaster import Forecaster
 from streams import stats
+from streams.checkpoint import Restored
 from streams.core_thread import CoreThread, wall_ms
 from streams.emit import Emitter, emitter_for
 from streams.errors import ConfigurationError
@@ -14,7 +15,7 @@ from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.state.partition_reader import PartitionReader, reader_for
-from streams.state.recovery import Restored, references, restore, seen_before
+from streams.state.recovery import references, restore, seen_before
 from streams.topics import EVENT_TOPICS
 
 log = structlog.get_logger("flashcast.opening")

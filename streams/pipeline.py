@@ -23,7 +23,7 @@ from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.prediction import Prediction
 from streams import closing, topics
-from streams.checkpoint import Checkpoint
+from streams.checkpoint import Checkpoint, Restored
 from streams.codec.batches import iter_records
 from streams.codec.decode import START, Decoder, Fetch, Original, Position
 from streams.codec.plain import Record
@@ -36,7 +36,6 @@ from streams.records import DemandWindow
 from streams.settings import Settings
 from streams.sku_table import MISPLACED, SkuTable
 from streams.state.marker import MARKER_VERSION, Marker
-from streams.state.recovery import Restored
 from streams.state.snapshot import RowSchema
 from streams.watermark import Cut
 from streams.windows import ClosedBucket, Verdict, Windows, WindowsConfig

@@ -13,7 +13,6 @@ passes the end, never by waiting for a record at some offset.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams import topics
+from streams.checkpoint import Restored, RestoreStats
 from streams.codec.decode import Fetch
 from streams.emit import Emitter
 from streams.errors import BrokerError, StateError
@@ -41,36 +41,6 @@ READ_TOPICS: Final = (
     topics.DEMAND_WINDOWS,
     topics.CHANGELOG,
 )
-
-
-@dataclass(slots=True)
-class RestoreStats:
-    """What a restore found; counts are of records."""
-
-    copy_used: bool = False
-    copy_problem: str | None = None  # why the local copy that was there was not used
-    changelog_records: int = 0
-    changelog_ignored: int = 0
-    rows_corrupt: int = 0
-    cuts_expired: int = 0
-    history_missing: int = 0  # offsets of `demand-windows` that its retention has taken
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """One partition as its last checkpoint left it.
-
-    `rows` is uint8 [n, row width], row i belonging to the SKU `names[i]`; `history` holds values
-    of `demand-windows` in log order. `marker` None: never checkpointed, begin at the earliest
-    records. Under `at_least_once` rows and history may be ahead of the marker.
-    """
-
-    marker: Marker | None
-    names: list[bytes]
-    rows: snapshot.Rows
-    cuts: list[tuple[bytes, bytes]]
-    history: list[bytes]
-    stats: RestoreStats
 
 
 async def restore(

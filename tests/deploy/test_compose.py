@@ -24,7 +24,9 @@ def test_the_compose_file_follows_the_compose_schema() -> None:
     assert package is not None and package.origin is not None
     schemas = Path(package.origin).parent / "builtin_schemas" / "vendor"
     schema = json.loads((schemas / "compose-spec.json").read_text())
-    jsonschema.validators.validator_for(schema)(schema).validate(yaml.safe_load(COMPOSE.read_text()))
+    jsonschema.validators.validator_for(schema)(schema).validate(
+        yaml.safe_load(COMPOSE.read_text())
+    )
 
 
 def test_workers_wait_for_the_topics_and_topics_for_a_healthy_broker(

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from streams import topics
-from streams.checkpoint import Checkpoint, Output
+from streams.checkpoint import Checkpoint, Output, Restored
 from streams.codec.write import encode_records
 from streams.emit import Emitter, emitter_for
 from streams.settings import Settings, load
 from streams.state.marker import MARKER_VERSION, Marker
 from streams.state.partition_reader import reader_for
-from streams.state.recovery import Restored, restore
+from streams.state.recovery import restore
 from streams.state.snapshot import RowSchema
 
 PARTITION = 1

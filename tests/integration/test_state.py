@@ -27,7 +27,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.structs import TopicPartition as AdminTopicPartition
 
 from streams import topics
-from streams.checkpoint import Checkpoint, Output
+from streams.checkpoint import Checkpoint, Output, Restored
 from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
 from streams.embedded import EmbeddedBroker
@@ -36,7 +36,7 @@ from streams.errors import BrokerError, FencedError, StateError
 from streams.settings import Settings
 from streams.state.marker import CUT_KEY_PREFIX
 from streams.state.partition_reader import reader_for
-from streams.state.recovery import Restored, copy_folder, references, seen_before
+from streams.state.recovery import copy_folder, references, seen_before
 from streams.state.rocksdb import LocalCopy
 
 pytestmark = pytest.mark.kafka

@@ -10,14 +10,13 @@ import numpy as np
 from models.forecaster import Forecaster
 from streams import topics
 from streams.batcher import Batcher
-from streams.checkpoint import Checkpoint
+from streams.checkpoint import Checkpoint, Restored, RestoreStats
 from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
 from streams.codec.write import encode_records
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.state import marker as markers
-from streams.state.recovery import Restored, RestoreStats
 
 NOW_MS = 1_795_000_000_000
 HASH_KEY = (11, 13)
