@@ -30,6 +30,7 @@ HOUR_MS = 3_600_000.0
 WEEK_HOURS = 168
 PRIOR_CLICKS = 20.0  # weight of the sale's units per click in a SKU's own
 PRIOR_CARTS = 5.0
+USUAL_PER_CLICK = 0.1  # units: all there is to go by in an opening, when nobody has ordered yet
 COMPONENT_MIN = 1e-6
 
 
@@ -91,22 +92,23 @@ def ask_rows(
         part[0], part[1], part[2] = unit_level[0], unit_level[1], unit_level[2]
         part[3], part[4] = click_level[0] * to_clicks, cart_level * to_carts
         part[5], part[6] = faded * state.tsb_size[row], prior
+        part[7] = click_level[0] * USUAL_PER_CLICK
         query = asked.query[i]
         base = math.log(unit_level[1] + TINY)
-        for k in range(7):
+        for k in range(8):
             query[k] = math.log(part[k] + TINY) - base
             part[k] = max(part[k], COMPONENT_MIN)
-        query[7] = base
-        query[8] = math.log1p(idle)
-        query[9] = math.log1p(exposure[2, 1])
-        query[10] = math.log1p(state.steps[row])
-        query[11] = math.log(bucket_ms / MINUTE_MS)
-        query[12], query[13] = trends
-        query[14] = math.log((unit_level[0] + 0.02) / (unit_level[2] + 0.02))
-        query[15] = math.log((click_level[0] + 0.02) / (click_level[2] + 0.02))
-        query[16] = share
-        query[17] = season_now
-        query[18] = season_known
+        query[8] = base
+        query[9] = math.log1p(idle)
+        query[10] = math.log1p(exposure[2, 1])
+        query[11] = math.log1p(state.steps[row])
+        query[12] = math.log(bucket_ms / MINUTE_MS)
+        query[13], query[14] = trends
+        query[15] = math.log((unit_level[0] + 0.02) / (unit_level[2] + 0.02))
+        query[16] = math.log((click_level[0] + 0.02) / (click_level[2] + 0.02))
+        query[17] = share
+        query[18] = season_now
+        query[19] = season_known
         _stretches(state, row, i, origin_ms, bucket_ms, left_ms[i], season, asked)
 
 

@@ -3,9 +3,10 @@
 Per group (size of the expected demand, horizon) three things are learned from every outcome y of a
 forecast with mean m and variance v:
 
-- the ratio of what came to what was told, both discounted sums, scales the mean;
+- the ratio of what came to what was told, both discounted sums, scales the mean (where at
+  least one unit is expected: below, one bulk order would rule);
 - the spread s, a discounted mean of (y - m)^2 / v, widens or narrows the distribution to s v
-  (where at least one unit is expected);
+  (there too);
 - the level tau at which it is read for each quantile q moves by the adaptive conformal update of
   Gibbs and Candes (2021) on the probability integral transform,
       tau <- tau + gain (q - share of the outcome's probability interval below tau).
@@ -36,7 +37,7 @@ LEVEL_MAX: Final = 0.998
 RATIO_BOUNDS: Final = (0.5, 2.0)
 SPREAD_BOUNDS: Final = (0.5, 50.0)
 SURPRISE_MAX: Final = 50.0  # of one outcome in the spread, so that one bulk order does not rule
-SPREAD_MEAN_MIN: Final = 1.0  # below it a squared error says little about the spread
+MEAN_MIN: Final = 1.0  # below it outcomes say too little about ratio and spread: levels alone move
 
 
 def nominal() -> Array:
@@ -90,16 +91,17 @@ class Calibrator:
         # m outcomes at once weigh like m in turn, within bounds
         gain = np.minimum(1 - (1 - GAIN) ** count, GAIN_MAX)
         weight = gain / np.maximum(count, 1)
+        enough = mean >= MEAN_MIN
         told = np.bincount(group, weights=mean, minlength=size)
         came = np.bincount(group, weights=sold, minlength=size)
         mean = mean * self.ratio().ravel()[group]
-        self.told = self.told * (1 - gain.reshape(GROUPS)) + (weight * told).reshape(GROUPS)
-        self.came = self.came * (1 - gain.reshape(GROUPS)) + (weight * came).reshape(GROUPS)
+        self.told[1:] += (weight * told - gain * self.told.ravel()).reshape(GROUPS)[1:]
+        self.came[1:] += (weight * came - gain * self.came.ravel()).reshape(GROUPS)[1:]
         variance = mean + mean**2 / dispersion
         spread = self.spread.ravel()
         self._move_levels(group, weight, mean, dispersion_of(mean, variance * spread[group]), sold)
         surprise = np.minimum((sold - mean) ** 2 / variance, SURPRISE_MAX)
-        surprise = np.where(mean < SPREAD_MEAN_MIN, spread[group], surprise)
+        surprise = np.where(enough, surprise, spread[group])
         change = np.bincount(group, weights=surprise - spread[group], minlength=size)
         self.spread = np.clip(spread + weight * change, *SPREAD_BOUNDS).reshape(GROUPS)
         self.seen += count.reshape(GROUPS)

@@ -44,7 +44,9 @@ FEATURES: Final = (
     "log_gap",
     "log_bucket",
 )
-COMPONENTS: Final = ("fast", "middle", "slow", "from_clicks", "from_carts", "tsb", "category")
+COMPONENTS: Final = (
+    "fast", "middle", "slow", "from_clicks", "from_carts", "tsb", "category", "clicks",
+)  # fmt: skip
 QUERY: Final = (
     *(f"log_{name}" for name in COMPONENTS),
     "log_level",

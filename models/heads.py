@@ -18,7 +18,7 @@ CORRECTION_MAX: Final = 3.0
 LOG_DISPERSION_MIN: Final = -3.9  # r = 0.02
 LOG_DISPERSION_MAX: Final = 6.9  # r = 1,000
 EXACT_SALES_MAX: Final = 48  # above it the censored tail is approximated
-SURPRISE_USUAL: Final = 5.0  # nats above the log of the mean
+SURPRISE_USUAL: Final = 10.0  # nats above the log of the mean
 TRUNK = 48
 BRANCH = 32
 

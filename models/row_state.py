@@ -53,7 +53,7 @@ class Asked(NamedTuple):
 
     horizons: Array
     query: Array  # [n, Q]
-    components: Array  # [n, 7]
+    components: Array  # [n, 8]
     loads: Array  # [n, 3 kinds, 3 half-lives]
     stretch: Array  # [n, 5, I]
     length: Array  # [n, 5] buckets

@@ -136,6 +136,18 @@ def test_a_model_that_raises_leaves_the_plain_forecast() -> None:
     assert forecaster.failures == 40
 
 
+def test_clicks_alone_in_the_opening_are_demand_to_come() -> None:
+    forecaster = _forecaster()
+    memory = ForecastMemory(forecaster, 20)
+    random = np.random.default_rng(9)
+    nothing = np.zeros(20)
+    for bucket in range(6):
+        inputs = bucket_inputs(random, 20, bucket, orders=nothing, units=nothing)
+        forecaster.step([(memory, np.arange(20), inputs)])
+    made = forecaster.predict([(memory, np.arange(20), _origin(6), _left(20))])[0]
+    assert (made.mean[:, 0] > 0.1).all()
+
+
 def test_horizons_are_cut_to_the_end_of_the_sale() -> None:
     forecaster = _forecaster()
     memory = _run(forecaster)
