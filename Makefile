@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 
 .PHONY: help demo test lint bench clean
 help:
@@ -16,25 +17,30 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flashcast needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@echo "setting up $(VENV): a minute the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
 	@echo "compiling the stream kernels"
 	@$(BIN)/python -m streams.warm_up
+	@touch $@
+
+$(TOOLS): $(INSTALLED)
+	@echo "adding what tests and checks need"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
 	@touch $@
 
 demo: $(INSTALLED)
 	@$(BIN)/flashcast demo $(ARGS)
 
-test: $(INSTALLED)
+test: $(TOOLS)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(INSTALLED)
+lint: $(TOOLS)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(INSTALLED)
-	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+bench: $(TOOLS)
+	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python -m benchmarks.$$(basename $$bench .py) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
