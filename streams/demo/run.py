@@ -11,8 +11,8 @@ import asyncio
 import signal
 import sys
 import time
-from dataclasses import asdict
-from typing import Final
+from dataclasses import asdict, fields
+from typing import Any, Final
 
 import orjson
 from rich.console import Console
@@ -26,12 +26,15 @@ from streams.demo.stage import Stage
 from streams.publish import Publisher
 from streams.records import PriceAdjustment, RestockEvent
 from streams.simulation.assortment import SaleConfig
+from streams.simulation.dirt import Dirt, DirtRates
 from streams.simulation.shop import Shop
-from streams.simulation.wire import event_records
+from streams.simulation.simulate import publish_step
 
 MINUTES: Final = 2.2  # of wall time that the sale takes
+DIRT: Final = 0.0002  # spoilt records of each kind for every good one
 STEP_MS_MAX: Final = 30_000  # of event time at once, on a machine that cannot keep up
 POLL_MS: Final = 100
+METRICS_DELAY_S: Final = 1.5  # the worker reports its counts every second
 SETTLE_TIMEOUT_S: Final = 60.0  # without any progress, after the last event
 
 
@@ -58,14 +61,19 @@ def run_demo(skus: int, seed: int, minutes: float, json_output: bool) -> int:
     scores = score(
         sale.listener.collected, shop.truth, names, config.sale_start_ms, bucket_ms, buckets
     )
-    summary = {
+    summary: dict[str, Any] = {
         "skus": skus,
         "seed": seed,
         "broker": stage.broker_name,
         "processing_guarantee": stage.settings.processing_guarantee,
         "events_published": sale.published,
         "events_processed": sale.listener.events_counted,
-        "exact": sale.published == sale.listener.events_counted,
+        "spoilt": sale.injected(),
+        "found": {
+            "late": sale.listener.counts[topics.LATE_EVENTS],
+            "duplicate": int(metrics.get("duplicate", 0)),
+            "dead_letter": sale.listener.counts[topics.DEAD_LETTERS],
+        },
         "seconds": round(sale.seconds, 1),
         "events_per_s": round(sale.published / max(sale.seconds, 1e-9)),
         "outputs": {name: sale.listener.counts[name] for name in topics.OUTPUT_TOPICS},
@@ -75,6 +83,8 @@ def run_demo(skus: int, seed: int, minutes: float, json_output: bool) -> int:
         "with_decisions": asdict(shop.summary()),
         "without_decisions": asdict(alone.summary()),
     }
+    counted = summary["events_published"] == summary["events_processed"]
+    summary["exact"] = counted and summary["spoilt"] == summary["found"]
     report.print_summary(console, summary)
     if json_output:
         sys.stdout.buffer.write(orjson.dumps(summary) + b"\n")
@@ -88,7 +98,9 @@ class Sale:
         self._stage = stage
         self._shop = shop
         self._speed = shop.config.duration_ms / (minutes * 60_000)
-        self.published = 0
+        rates = DirtRates(**dict.fromkeys((field.name for field in fields(DirtRates)), DIRT))
+        self._dirt = Dirt(rates, shop.seed, stage.settings)
+        self.published = 0  # good events
         self.seconds = 0.0
         self.listener: Listener
 
@@ -115,10 +127,8 @@ class Sale:
 
     async def _live_until(self, to_ms: int, publisher: Publisher) -> None:
         step = await asyncio.to_thread(self._shop.advance, to_ms)
-        await publisher.publish_reference([*step.stock_levels, *step.competitor_prices])
-        for topic, records in event_records(step.events, self._shop).items():
-            await publisher.publish(topic, records)
-            self.published += len(records)
+        await publish_step(publisher, self._shop, step, self._dirt)
+        self.published += len(step.events)
 
     def _obey(self, decision: Decision) -> None:
         now_ms = self._shop.now_ms
@@ -142,6 +152,14 @@ class Sale:
                 break
             progress.update(task, doing="closing the last buckets")
         await self.listener.take(1_000)
+        await asyncio.sleep(METRICS_DELAY_S)
+
+    def injected(self) -> dict[str, int]:
+        """Records spoilt on purpose, by what must become of them."""
+        totals = {"late": 0, "duplicate": 0, "dead_letter": 0}
+        for (_, outcome), count in self._dirt.injected.items():
+            totals[outcome if outcome in totals else "dead_letter"] += count
+        return totals
 
     def _doing(self) -> str:
         counts = self.listener.counts
