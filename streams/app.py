@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import signal
 import sys
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 
@@ -94,8 +95,20 @@ async def _serve(settings: Settings) -> int:
             return EXIT_OK
         running: Any = await asyncio.to_thread(importlib.import_module, "streams.running")
         job = running.Running(settings, partitions, monitor, raw=problem is None)
-        await job.run(status, stop)
+        if not await job.run(status, stop):
+            _leave_at_once()
         return EXIT_OK
+
+
+def _leave_at_once() -> NoReturn:
+    """Without a broker, aiokafka waits to take leave of it; the checkpoints that could be had are
+    done, and whoever sent SIGTERM sends SIGKILL next.
+    """
+    log.warning("left without saying goodbye to the group")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_OK)
 
 
 async def _first_contact(settings: Settings, status: Status, stop: asyncio.Event) -> int | None:

@@ -25,7 +25,7 @@ from streams.topics import DEMAND_WINDOWS, INPUT_TOPICS
 log = structlog.get_logger("flashcast.worker")
 
 RETRY_FIRST_S: Final = 0.5
-RETRY_MAX_S: Final = 15.0
+RETRY_MAX_S: Final = 5.0
 FAULTS_MAX: Final = 5  # in a row, of a partition whose state or code, not the broker, is at fault
 RESTORES_MAX: Final = 4  # at once
 QUEUE_BYTES_MAX: Final = 4 * 2**20  # of one topic partition; beyond it is not fetched

@@ -8,7 +8,6 @@ import secrets
 from typing import Final
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from streams.agents import ConsumerGroup, build_app
 from streams.app import Status
@@ -23,7 +22,7 @@ from streams.worker import Worker
 
 log = structlog.get_logger("flashcast.app")
 
-STOP_TIMEOUT_S: Final = 9.0
+STOP_TIMEOUT_S: Final = 8.5
 
 
 class Running:
@@ -35,8 +34,11 @@ class Running:
         self._monitor = monitor
         self._raw = raw
 
-    async def run(self, status: Status, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Raises what made the worker unable to go on."""
+    async def run(self, status: Status, stop: asyncio.Event) -> bool:
+        """Until `stop` is set. False: Faust did not end in time, some thread of its still hangs.
+
+        Raises what made the worker unable to go on.
+        """
         settings, core = self._settings, CoreThread()
         status.waits_for = "the forecaster's weights"
         forecaster = await core(load_forecaster, settings)
@@ -58,16 +60,13 @@ class Running:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         log.info("leaving")
         crashed = app.crash_reason
-        await summing.stop()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await app.stop()
-        except (TimeoutError, KafkaError) as error:
-            log.warning("left without saying goodbye to the group", error=repr(error))
-        for task in (starting, *ends):
+        for task in ends:
             task.cancel()
-        await asyncio.gather(starting, *ends, return_exceptions=True)
+        leaving = asyncio.gather(summing.stop(), app.stop(), return_exceptions=True)
+        done, _ = await asyncio.wait([leaving], timeout=STOP_TIMEOUT_S)
+        starting.cancel()
         if worker.failure is not None:
             raise worker.failure
         if crashed is not None:
             raise BrokerError(f"Faust's consumer ended: {crashed!r}") from crashed
+        return bool(done)

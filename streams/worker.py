@@ -20,6 +20,7 @@ from streams.core_thread import CoreThread, monotonic_ms, wall_ms
 from streams.custody import Custody, Group, Opener, Positions
 from streams.fetching import Drained
 from streams.monitor import Monitor
+from streams.owned import Owned
 from streams.settings import Settings
 from streams.turn import Turn
 
@@ -28,7 +29,7 @@ log = structlog.get_logger("flashcast.worker")
 IDLE_TURN_S: Final = 0.02
 REPORT_MS: Final = 1_000
 STUCK_MS: Final = 120_000  # a turn takes milliseconds; a first compilation, seconds
-LEAVE_TIMEOUT_S: Final = 6.0  # of the ten in which a worker must be gone
+LEAVE_TIMEOUT_S: Final = 5.0  # of the ten in which a worker must be gone
 
 
 class Worker:
@@ -165,11 +166,14 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await asyncio.gather(*map(custody.last_checkpoint, several))
-            for owned in several:
-                if owned.commit is not None and custody.has(owned):
-                    log.warning("a last checkpoint did not end in time", partition=owned.partition)
-                    owned.commit.cancel()
-                    await custody.drop(owned, "hand_over")
+            await asyncio.gather(*(self._give_up(one) for one in several if one.commit is not None))
+
+    async def _give_up(self, owned: Owned) -> None:
+        """A last checkpoint did not end in time."""
+        if owned.commit is not None and self._custody.has(owned):
+            log.warning("a last checkpoint did not end in time", partition=owned.partition)
+            owned.commit.cancel()
+            await self._custody.drop(owned, "hand_over")
 
     async def _may_still_write(self) -> bool:
         """Where no transaction shuts out a former owner, the group must say that we are not one."""
