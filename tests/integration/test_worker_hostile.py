@@ -1,16 +1,14 @@
 """A whole worker on Apache Kafka, fed what a broker takes and no shop should send."""
 
 import asyncio
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from brokers import LAUNCHER, Kafka, create_topics, fresh_settings, launch
+from brokers import Kafka, create_topics, fresh_settings
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from sales import publish_sale
-from worker_process import WorkerProcess, free_port, reconciled, until
+from worker_process import WorkerProcess, reconciled
 
 from streams.errors import Reason
 from streams.settings import Settings
@@ -77,34 +75,3 @@ def test_records_as_large_as_the_broker_takes_stop_nothing(kafka: Kafka, tmp_pat
     assert report.exact, report
     assert report.refused[Reason.VALUE_TOO_LARGE] == settings.partitions
     assert report.refused[Reason.NOT_JSON] >= settings.partitions
-
-
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
-    """A broker for this test alone."""
-    if not LAUNCHER:
-        pytest.skip("FLASHCAST_TEST_KAFKA does not name a launcher of Apache Kafka")
-    directory = tmp_path / "broker"
-    port = free_port()
-    try:
-        json.loads(launch("start", "--dir", str(directory), "--port", str(port)))
-        yield Kafka(directory, f"127.0.0.1:{port}")
-    finally:
-        launch("stop", "--dir", str(directory), "--kill")
-
-
-@pytest.mark.kafka
-@pytest.mark.parametrize("forecasting", [False, True])
-def test_a_worker_without_its_broker_leaves_within_ten_seconds(
-    own_kafka: Kafka, tmp_path: Path, forecasting: bool
-) -> None:
-    settings = fresh_settings(
-        own_kafka.bootstrap_servers, tmp_path / "data", **{**QUICK, "forecasting": forecasting}
-    )
-    create_topics(settings)
-    asyncio.run(publish_sale(settings, seed=32, count=60_000))
-    with WorkerProcess(settings, tmp_path / "log") as worker:
-        until(lambda: worker.metric("flashcast_checkpoints_total") > 8, 120, "checkpoints")
-        own_kafka.stop(kill=True)
-        _, seconds = worker.terminate()
-    assert seconds < 10
