@@ -43,8 +43,8 @@ def render(card: ModelCard) -> str:
         "- A simulated sale's shape (opening spike, end rush) is the simulator's own; another "
         "shop's may differ, and then the levels carry the forecast.",
         "- Prices are features, not causes: do not read elasticities from it.",
-        "- Rare bulk orders are damped in training: where they are much of what is sold (wholesale), "
-        "the mean is too low (see bias) while the quantiles hold.",
+        "- Rare bulk orders are damped in training: where they are much of what is sold "
+        "(wholesale), the mean is too low (see bias) while the quantiles hold.",
         "- Where the shelf stays empty nothing is learned about demand but its lower bound.",
     ]
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ class TrainConfig:
     """How long and how hard."""
 
     seed: int
-    steps: int = 1_200
+    steps: int = 3_000
     crops: int = 48  # tracks a batch
     crop_steps: int = 192
     burn_in: int = 24  # steps without loss at the begin of a crop that is not a track's begin
