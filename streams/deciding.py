@@ -16,7 +16,7 @@ from models.features import BucketInputs
 from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.prediction import Prediction
-from streams import announcing, closing, topics
+from streams import announcing, closing, forecast_state, topics
 from streams.codec.columns import NameArrays
 from streams.decisions import price, restock
 from streams.decisions.price_memory import PriceMemory
@@ -26,7 +26,6 @@ from streams.records import CapacityShare, CatalogEntry, CompetitorPrice, StockL
 from streams.reference import Reference
 from streams.settings import Settings
 from streams.situation import Situation
-from streams.state.snapshot import RowSchema
 from streams.stock_ledger import History, StockLedger
 from streams.windows import ClosedBucket
 
@@ -35,7 +34,6 @@ State = dict[str, NDArray[Any]]
 
 LOAD_HORIZONS_MS: Final = [60_000, 300_000]
 NO_MODEL: Final = "none"
-MODEL_STATE_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +266,7 @@ class Decider:
     # -- snapshots
 
     def gather(self, rows: Int) -> State:
-        """State [n, ...] of `rows` for the snapshot; the forecaster's as bytes of its own layout,
-        so that another model does not make the rest unreadable.
-        """
+        """State [n, ...] of `rows` for the snapshot."""
         state: State = {
             **self.ledger.gather(rows),
             **self.restocks.gather(rows),
@@ -278,10 +274,8 @@ class Decider:
             "shown_cents": self.shown_cents[rows],
             "shown_at_ms": self.shown_at_ms[rows],
             "active": self.active[rows],
+            "forecast_memory": forecast_state.gather(self.memory, rows),
         }
-        if self.memory is not None:
-            fields = self.memory.gather(rows)
-            state["forecast_memory"] = RowSchema(MODEL_STATE_VERSION, fields).pack(fields)
         return state
 
     def scatter(self, rows: Int, state: Mapping[str, NDArray[Any]]) -> None:
@@ -292,9 +286,8 @@ class Decider:
         self.shown_cents[rows] = state["shown_cents"]
         self.shown_at_ms[rows] = state["shown_at_ms"]
         self.active[rows] = state["active"]
-        if self.memory is not None and "forecast_memory" in state:
-            schema = RowSchema(MODEL_STATE_VERSION, self.memory.gather(rows[:0]))
-            self.memory.scatter(rows, schema.unpack(state["forecast_memory"]))
+        lost = forecast_state.scatter(self.memory, rows, state["forecast_memory"])
+        self.counts["forecast_state_lost"] += lost
 
     def meta(self) -> dict[str, Any]:
         """What belongs to the partition as a whole, JSON-able."""
@@ -312,4 +305,4 @@ class Decider:
             self.memory.restore_meta(meta["memory"])
         self._next_origin_ms = int(meta["next_origin_ms"])
         self._load = tuple(meta["load"]) if meta["load"] else None
-        self.counts = Counter(meta["counts"])
+        self.counts.update(meta["counts"])

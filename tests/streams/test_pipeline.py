@@ -9,6 +9,7 @@ import pytest
 
 from models.forecaster import Forecaster
 from streams import topics
+from streams.batcher import Batcher
 from streams.errors import Reason
 from streams.records import CatalogEntry, StockLevel
 from streams.settings import Settings, load
@@ -218,3 +219,22 @@ def test_the_core_stops_when_outputs_are_not_taken_and_goes_on_when_they_are() -
         core.checkpoint()
         core.run()
     assert core.pipeline.offsets()[topics.CLICKS] == len(log.records[topics.CLICKS])
+
+
+def test_a_worker_may_go_on_without_forecasts_and_with_them_again(forecaster: Forecaster) -> None:
+    log = a_sale(seed=6)
+    core = Core(SETTINGS, log, forecaster)
+    feed_references(core)
+    for with_forecasts in (True, False, True):
+        for topic in topics.EVENT_TOPICS:
+            core.feed(topic, len(log.records[topic]) // 3 + 1)
+        core.run()
+        core.checkpoint()
+        core.forecaster = forecaster if not with_forecasts else None
+        core.batcher = Batcher(core.forecaster)
+        core.crash()
+    feed_all(core)
+    core.silence(upto_ms=120_000)
+    core.checkpoint()
+    assert windows_of(core) == recomputed(log, SETTINGS)
+    assert core.decoded(topics.DEMAND_FORECASTS)
