@@ -86,7 +86,7 @@ class Forecaster:
                 failed = bad.cpu().numpy()
                 if failed.any():
                     after = torch.where(bad.unsqueeze(1), torch.zeros_like(after), after)
-        except RuntimeError:  # out of memory, a lost device: the hidden state stays as it was
+        except Exception:  # out of memory, a lost device, a bug: the hidden state stays as it was
             after, failed = None, np.ones(sum(len(rows) for _, rows, _ in chunk), np.bool_)
         at = 0
         for memory, rows, _ in chunk:
@@ -151,7 +151,7 @@ class Forecaster:
                     flat = [answer.flatten(1) for answer in (*demand, *load)]
                     answers.append(torch.cat(flat, dim=1))
                 return torch.cat(answers).cpu().numpy().astype(np.float64)
-        except RuntimeError:
+        except Exception:  # the plain forecast stands in for whatever fails
             return np.full((count, DEMAND_ANSWERS + LOAD_ANSWERS), np.nan)
 
     def _prediction(

@@ -68,7 +68,7 @@ def references() -> Iterator[CatalogEntry | StockLevel]:
             sale_start_ms=START_MS,
             sale_end_ms=START_MS + SALE_MS,
         )
-        yield StockLevel(sku=sku(number), on_hand=500, on_order=0, as_of_ms=START_MS)
+        yield StockLevel(sku=sku(number), on_hand=20, on_order=0, as_of_ms=START_MS)
 
 
 async def publish_sale(settings: Settings, seed: int, count: int, span_ms: int = SALE_MS) -> None:
