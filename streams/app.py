@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 
-from streams import fetching, preflight
+from streams import fetch_seam, preflight
 from streams.errors import BrokerError, ConfigurationError, FlashcastError, StateError
 from streams.monitor import Monitor
 from streams.settings import Settings
@@ -83,7 +83,7 @@ async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    problem = fetching.seam_problem()
+    problem = fetch_seam.seam_problem()
     if problem is not None:
         log.warning("raw fetches are not to be had, going on record by record, slower", why=problem)
     monitor, status = Monitor(), Status()
@@ -93,18 +93,30 @@ async def _serve(settings: Settings) -> int:
         partitions = await _first_contact(settings, status, stop)
         if partitions is None:
             return EXIT_OK
-        running: Any = await asyncio.to_thread(importlib.import_module, "streams.running")
+        status.waits_for = "the code to be loaded"
+        loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "streams.running"))
+        if not await _ended_before(stop, loading):
+            _leave_at_once("stopped while loading")
+        running: Any = loading.result()
         job = running.Running(settings, partitions, monitor, raw=problem is None)
         if not await job.run(status, stop):
-            _leave_at_once()
+            _leave_at_once("left without saying goodbye to the group")
         return EXIT_OK
 
 
-def _leave_at_once() -> NoReturn:
-    """Without a broker, aiokafka waits to take leave of it; the checkpoints that could be had are
-    done, and whoever sent SIGTERM sends SIGKILL next.
+async def _ended_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
+    """Wait for `task` or `stop`, whichever comes first; whether it was the task."""
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    return task.done()
+
+
+def _leave_at_once(why: str) -> NoReturn:
+    """Past all that can be made durable, some thread would still keep the process: an import, or
+    aiokafka, which waits for its broker to take leave of it. SIGKILL would be next.
     """
-    log.warning("left without saying goodbye to the group")
+    log.warning(why)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -115,8 +127,13 @@ async def _first_contact(settings: Settings, status: Status, stop: asyncio.Event
     """The number of partitions, once the broker answers; None when stopped before."""
     delay_s = RETRY_FIRST_S
     while not stop.is_set():
+        checking = asyncio.create_task(preflight.check(settings))
+        if not await _ended_before(stop, checking):
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+            return None
         try:
-            return await preflight.check(settings)
+            return checking.result()
         except BrokerError as error:
             status.waits_for = str(error)
             log.warning("waiting for Kafka", error=str(error), next_try_s=delay_s)

@@ -1,55 +1,28 @@
 """Raw fetch responses out of aiokafka: whole record batches as bytes, and no object per event.
 
-aiokafka's fetcher wraps the bytes of each answer in `MemoryRecords`, a name at the top of its
-module. We put a stand-in there that also keeps the bytes. That is a private seam: aiokafka is
-pinned, `seam_problem` tests the assumption at start, and where it does not hold records are fetched
-one by one and packed again, slower.
+Every aiokafka client of ours begins here; `Drain` is for a consumer in a group (transport.py),
+`RawReader` for stretches of the log outside of any. The bytes come through fetch_seam.py.
 """
 
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiokafka.consumer.fetcher as aiokafka_fetcher
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streams.codec.batches import iter_records, read_batches
 from streams.codec.decode import Fetch
-from streams.errors import BrokerError, FlashcastError, StateError
+from streams.errors import BrokerError, ConfigurationError, FlashcastError, StateError
+from streams.fetch_seam import in_place, pack, raw_answer
 from streams.settings import Settings
 
-log = structlog.get_logger("flashcast.fetching")
-
-_PARTITION_BYTES_MAX: Final = 1 << 20  # one partition's share of one answer
-_BATCH_BYTES_MAX: Final = 1 << 30  # of a batch packed again from records: never full
 _POLL_S: Final = 0.2
 STALL_TIMEOUT_S: Final = 60.0
-_AiokafkaRecords: Final = aiokafka_fetcher.MemoryRecords
-
-
-class KeptRecords:
-    """aiokafka's `MemoryRecords`, which also keeps the bytes it was made from."""
-
-    __slots__ = ("_records", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self._records = _AiokafkaRecords(data)
-
-    def has_next(self) -> bool:
-        return bool(self._records.has_next())
-
-    def next_batch(self) -> Any:
-        return self._records.next_batch()
-
-    def size_in_bytes(self) -> int:
-        return len(self.data)
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -61,11 +34,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
         "request_timeout_ms": 30_000,
     }
     if "SSL" in settings.security_protocol:
-        authority = str(settings.ssl_ca_file) if settings.ssl_ca_file else None
-        context = ssl.create_default_context(cafile=authority)
-        if settings.ssl_certificate_file is not None:
-            context.load_cert_chain(settings.ssl_certificate_file, settings.ssl_key_file)
-        options["ssl_context"] = context
+        options["ssl_context"] = _ssl_context(settings)
     if settings.security_protocol.startswith("SASL") and settings.sasl_password is not None:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
@@ -75,61 +44,25 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    try:
+        authority = str(settings.ssl_ca_file) if settings.ssl_ca_file else None
+        context = ssl.create_default_context(cafile=authority)
+        if settings.ssl_certificate_file is not None:
+            context.load_cert_chain(settings.ssl_certificate_file, settings.ssl_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"KAFKA_SSL_CA_FILE = {settings.ssl_ca_file}, KAFKA_SSL_CERTIFICATE_FILE = "
+            f"{settings.ssl_certificate_file}, KAFKA_SSL_KEY_FILE = {settings.ssl_key_file}: "
+            f"cannot be used: {error}"
+        ) from None
+    return context
+
+
 def isolation_level(settings: Settings) -> str:
     """Brokers without transactions know only uncommitted reads."""
     exact = settings.processing_guarantee == "exactly_once"
     return "read_committed" if exact else "read_uncommitted"
-
-
-def seam_problem() -> str | None:
-    """Why raw answers cannot be had from the aiokafka that is installed; None when they can.
-
-    Run once at start, before any consumer is made: it puts the stand-in in place.
-    """
-    try:
-        if not hasattr(aiokafka_fetcher, "MemoryRecords"):
-            return "aiokafka.consumer.fetcher has no MemoryRecords"
-        aiokafka_fetcher.MemoryRecords = KeptRecords
-        data = pack([(7, 1_700_000_000_000, b"key", b"value", [])])
-        records = aiokafka_fetcher.PartitionRecords(
-            TopicPartition("self-test", 0), KeptRecords(data), [(3, 7)], 7, None, None, True, 1
-        )
-        answer = aiokafka_fetcher.FetchResult(
-            TopicPartition("self-test", 0), assignment=None, partition_records=records, backoff=0
-        )
-        if _raw(answer) != (data, 7, [(3, 7)]):
-            return "a fetch answer does not give back its bytes"
-        records = aiokafka_fetcher.PartitionRecords(
-            TopicPartition("self-test", 0), KeptRecords(data), [], 7, None, None, True, 1
-        )
-        if [record.value for record in records] != [b"value"]:
-            return "the stand-in for MemoryRecords cannot be read"
-    except (AttributeError, TypeError) as error:
-        return f"aiokafka has changed inside: {error}"
-    return None
-
-
-def _raw(answer: Any) -> tuple[bytes, int, list[tuple[int, int]]]:
-    """(bytes, offset of the first record wanted, aborted transactions) of one answer."""
-    records = answer._partition_records
-    return records._records.data, records.next_fetch_offset, list(records._aborted_transactions)
-
-
-Packable = tuple[int, int, bytes | None, bytes | None, Iterable[tuple[str, bytes | None]]]
-
-
-def pack(records: Iterable[Packable]) -> bytes:
-    """One uncompressed v2 batch of (offset, timestamp_ms, key, value, headers), ascending."""
-    builder: Any = None
-    base_offset = 0
-    for offset, timestamp_ms, key, value, headers in records:
-        if builder is None:
-            base_offset = offset
-            builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, _BATCH_BYTES_MAX)
-        builder.append(offset - base_offset, timestamp_ms, key, value, list(headers))
-    if builder is None:
-        return b""
-    return base_offset.to_bytes(8, "big") + bytes(builder.build())[8:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +160,7 @@ class Drain:
         if not answer._assignment.active:
             return
         state = answer._assignment.state_value(tp)
-        raw, start, aborted = _raw(answer)
+        raw, start, aborted = raw_answer(answer)
         if state.has_valid_position and state.position == start:
             data, next_offset = read_batches(raw, start, aborted)
             state.consumed_to(next_offset)
@@ -282,7 +215,7 @@ class RawReader:
     def __init__(self, consumer: AIOKafkaConsumer, logical: Callable[[str], str]) -> None:
         self._consumer = consumer
         self._logical = logical
-        self._drain = Drain(consumer, logical, raw=aiokafka_fetcher.MemoryRecords is KeptRecords)
+        self._drain = Drain(consumer, logical, raw=in_place())
 
     async def read(self, topic: str, partition: int, begin: int, end: int) -> AsyncIterator[Fetch]:
         """Every record of `topic` (its name on the broker) with begin <= offset < end.

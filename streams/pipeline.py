@@ -11,7 +11,7 @@ emit.py) bring the fetches and make the checkpoints durable.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,17 +24,16 @@ from models.memory import ForecastMemory
 from models.prediction import Prediction
 from streams import closing, topics
 from streams.checkpoint import Checkpoint, Restored
-from streams.codec.batches import iter_records
-from streams.codec.decode import START, Decoder, Fetch, Original, Position
-from streams.codec.plain import Record
-from streams.codec.strict import decode_reference
+from streams.codec.decode import START, Decoder, Fetch, Position
 from streams.deciding import Decider, Origin
-from streams.errors import ContractError, Reason
+from streams.errors import Reason
 from streams.inputs import EventInput, FetchQueue
 from streams.outbox import Outbox
 from streams.records import DemandWindow
+from streams.reference_intake import ReferenceIntake
+from streams.refusals import Refusals
 from streams.settings import Settings
-from streams.sku_table import MISPLACED, SkuTable
+from streams.sku_table import SkuTable
 from streams.state.marker import MARKER_VERSION, Marker
 from streams.state.snapshot import RowSchema
 from streams.watermark import Cut
@@ -72,18 +71,12 @@ class Pipeline:
             )
             for kind, topic in enumerate(topics.EVENT_TOPICS)
         ]
-        # reference topics are read anew from their start; what is refused below was reported before
-        self.references = [FetchQueue(topic, 0) for topic in topics.REFERENCE_TOPICS]
-        self._reported = {topic: offsets.get(topic, 0) for topic in topics.REFERENCE_TOPICS}
-        queues: list[FetchQueue] = [*self.events, *self.references]
+        self.refusals = Refusals(settings, partition, partitions, self.outbox, self.counts)
+        self.references = ReferenceIntake(
+            self.skus, self.decider, self.windows, self.refusals, offsets
+        )
+        queues: list[FetchQueue] = [*self.events, *self.references.queues]
         self._inputs = {queue.topic: queue for queue in queues}
-        self._misplaced_detail = (
-            f"the key belongs to another of {partitions} partitions under {settings.partitioner}"
-        )
-        self._late_detail = (
-            f"more than {settings.allowed_lateness_ms} ms behind the greatest event time before it "
-            "in its topic partition, or behind an idle cut"
-        )
         self._cuts: dict[bytes, bytes] = {}
         self._closed_since_take = False
         self._held: ClosedBucket | None = None
@@ -129,7 +122,7 @@ class Pipeline:
     def inform(self, fetch: Fetch) -> None:
         """After a restore: take in what a reference topic holds; every start reads it anew."""
         self.offer(fetch)
-        self._take_in_references()
+        self.references.work()
 
     def remember(self, fetch: Fetch) -> None:
         """After a restore: enter the events of a stretch already processed as seen."""
@@ -151,16 +144,15 @@ class Pipeline:
         """
         if self.outbox.waiting_bytes > self.settings.outputs_bytes_max:
             return False
-        progressed = self._take_in_references()
+        progressed = self.references.work()
         waiting = [source for source in self.events if source.ready]
         for source in sorted(waiting, key=lambda one: self.windows.max_event_time_ms(one.kind)):
             self.windows.interrupted(source.kind)
             if self._work_slice(source):
                 return True
         cuts = self.windows.idle_cuts(monotonic_ms, now_ms)
-        self._cuts |= {
-            cut.key: cut.value for cut in cuts
-        }  # the last at a position reaches furthest
+        # of several at one position the last reaches furthest
+        self._cuts |= {cut.key: cut.value for cut in cuts}
         return progressed or bool(cuts)
 
     def _work_slice(self, source: EventInput) -> bool:
@@ -168,66 +160,18 @@ class Pipeline:
         loaded = source.load()
         if loaded:
             misplaced = self.skus.rows(source.data, columns)
-            source.refuse(misplaced, Reason.WRONG_PARTITION, self._misplaced_detail)
+            source.refuse(misplaced, Reason.WRONG_PARTITION, self.refusals.misplaced_detail)
             self._make_room()
             self.counts["unknown_fields", source.topic] += columns.unknown_fields
         begin = source.begin
         end = self.windows.apply(source.kind, columns, begin)
         for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
             original = source.original(int(begin + index))
-            self._refuse(topics.LATE_EVENTS, source.topic, original, "late", self._late_detail)
+            self.refusals.late(source.topic, original)
         for refusal in source.advance(end):
             original = source.original(refusal.index)
-            self._dead_letter(source.topic, original, refusal.reason, refusal.detail)
+            self.refusals.dead_letter(source.topic, original, refusal.reason, refusal.detail)
         return loaded or end > begin
-
-    def _take_in_references(self) -> bool:
-        """Apply all that waits of catalog, stock levels and competitor prices."""
-        progressed = False
-        for queue in self.references:
-            while (fetch := queue.pop()) is not None:
-                progressed = True
-                self._take_in(queue.topic, iter_records(fetch.data, queue.next_offset))
-                queue.next_offset = max(queue.next_offset, fetch.next_offset)
-        return progressed
-
-    def _take_in(self, topic: str, records: Iterable[Record]) -> None:
-        accepted = []
-        for record in records:
-            try:
-                entry = decode_reference(topic, record.key, record.value)
-                accepted.append((record, entry))
-            except ContractError as error:
-                self._refuse_reference(topic, record, error.reason, error.detail)
-        rows = self.skus.insert_own([record.key or b"" for record, _ in accepted])
-        self._make_room()
-        for row, (record, entry) in zip(rows.tolist(), accepted, strict=True):
-            if row == MISPLACED:
-                detail = self._misplaced_detail
-                self._refuse_reference(topic, record, Reason.WRONG_PARTITION, detail)
-                continue
-            try:
-                if self.decider.inform(topic, row, entry, self.windows):
-                    self.windows.dirty[row] = True
-            except ContractError as error:
-                self._refuse_reference(topic, record, error.reason, error.detail)
-
-    def _refuse_reference(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
-        if record.offset >= self._reported[topic]:
-            original = Original(
-                record.offset, record.timestamp_ms, record.key, record.value, record.headers
-            )
-            self._dead_letter(topic, original, reason, detail)
-
-    def _dead_letter(self, topic: str, original: Original, reason: Reason, detail: str) -> None:
-        self.counts["dead_letter", topic, reason] += 1
-        self._refuse(topics.DEAD_LETTERS, topic, original, reason, detail)
-
-    def _refuse(
-        self, to_topic: str, topic: str, original: Original, reason: str, detail: str
-    ) -> None:
-        name = self.settings.topic(topic)
-        self.outbox.add_refused(to_topic, name, self.partition, original, reason, detail)
 
     # -- closed buckets, driven by the batcher
 

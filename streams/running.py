@@ -42,6 +42,8 @@ class Running:
         settings, core = self._settings, CoreThread()
         status.waits_for = "the forecaster's weights"
         forecaster = await core(load_forecaster, settings)
+        if stop.is_set():
+            return True
         app = build_app(settings, self._raw)
         hash_key = (secrets.randbits(64), secrets.randbits(64))
         opening = Opening(settings, self._partitions, forecaster, hash_key, core, self._monitor)

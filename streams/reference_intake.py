@@ -1,0 +1,76 @@
+"""Catalog, stock levels and competitor prices on their way into the core of one partition.
+
+The topics are compacted and read anew from their start at every restore, so a record that was
+refused before comes again; it was reported then.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from streams import topics
+from streams.codec.batches import iter_records
+from streams.codec.decode import Original
+from streams.codec.plain import Record
+from streams.codec.strict import decode_reference
+from streams.deciding import Decider
+from streams.errors import ContractError, Reason
+from streams.inputs import FetchQueue
+from streams.refusals import Refusals
+from streams.sku_table import MISPLACED, SkuTable
+from streams.windows import Windows
+
+
+class ReferenceIntake:
+    """`reported`: by topic, the offset below which refused records were reported before."""
+
+    def __init__(
+        self,
+        skus: SkuTable,
+        decider: Decider,
+        windows: Windows,
+        refusals: Refusals,
+        reported: Mapping[str, int],
+    ) -> None:
+        self.queues = [FetchQueue(topic, 0) for topic in topics.REFERENCE_TOPICS]
+        self._skus = skus
+        self._decider = decider
+        self._windows = windows
+        self._refusals = refusals
+        self._reported = {topic: reported.get(topic, 0) for topic in topics.REFERENCE_TOPICS}
+
+    def work(self) -> bool:
+        """Take in all that waits. Whether there was anything."""
+        progressed = False
+        for queue in self.queues:
+            while (fetch := queue.pop()) is not None:
+                progressed = True
+                self._take_in(queue.topic, iter_records(fetch.data, queue.next_offset))
+                queue.next_offset = max(queue.next_offset, fetch.next_offset)
+        return progressed
+
+    def _take_in(self, topic: str, records: Iterable[Record]) -> None:
+        accepted = []
+        for record in records:
+            try:
+                entry = decode_reference(topic, record.key, record.value)
+                accepted.append((record, entry))
+            except ContractError as error:
+                self._refuse(topic, record, error.reason, error.detail)
+        rows = self._skus.insert_own([record.key or b"" for record, _ in accepted])
+        self._decider.grow(self._skus.capacity)
+        for row, (record, entry) in zip(rows.tolist(), accepted, strict=True):
+            if row == MISPLACED:
+                detail = self._refusals.misplaced_detail
+                self._refuse(topic, record, Reason.WRONG_PARTITION, detail)
+                continue
+            try:
+                if self._decider.inform(topic, row, entry, self._windows):
+                    self._windows.dirty[row] = True
+            except ContractError as error:
+                self._refuse(topic, record, error.reason, error.detail)
+
+    def _refuse(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
+        if record.offset >= self._reported[topic]:
+            original = Original(
+                record.offset, record.timestamp_ms, record.key, record.value, record.headers
+            )
+            self._refusals.dead_letter(topic, original, reason, detail)
