@@ -24,7 +24,7 @@ from streams.checkpoint import Checkpoint, Output, Restored
 from streams.codec.columns import NameArrays
 from streams.codec.write import encode_windows
 from streams.emit import Emitter, emitter_for
-from streams.fetching import seam_problem
+from streams.fetch_seam import seam_problem
 from streams.settings import Settings, load
 from streams.state import changelog
 from streams.state.marker import MARKER_VERSION, Marker

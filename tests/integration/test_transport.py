@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from brokers import Kafka, create_topics, fresh_settings
 
-from streams import fetching
+from streams import fetch_seam
 from streams.agents import FlashcastApp, build_app
 from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
@@ -96,7 +96,7 @@ class Collector:
 async def running(
     settings: Settings, shelf: Shelf, raw: bool = True
 ) -> AsyncIterator[tuple[FlashcastApp, Collector]]:
-    assert fetching.seam_problem() is None
+    assert fetch_seam.seam_problem() is None
     app = build_app(settings, raw)
     collector = Collector(shelf)
     app.worker = collector

@@ -1,12 +1,16 @@
 """The seam inside aiokafka, and what is made where it does not hold."""
 
+from pathlib import Path
+
 import aiokafka.consumer.fetcher as aiokafka_fetcher
 import pytest
 
-from streams import fetching
+from streams import fetch_seam
 from streams.codec.batches import iter_records, read_batches
 from streams.codec.decode import Fetch
-from streams.fetching import client_options, cut, pack
+from streams.errors import ConfigurationError
+from streams.fetch_seam import pack
+from streams.fetching import client_options, cut
 from streams.settings import load
 
 TIME_MS = 1_700_000_000_000
@@ -25,12 +29,12 @@ def flat(data: bytes) -> list[tuple[object, ...]]:
 
 
 def test_the_pinned_aiokafka_gives_raw_answers() -> None:
-    assert fetching.seam_problem() is None
+    assert fetch_seam.seam_problem() is None
 
 
 def test_an_aiokafka_that_changed_inside_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(aiokafka_fetcher, "MemoryRecords")
-    assert fetching.seam_problem() == "aiokafka.consumer.fetcher has no MemoryRecords"
+    assert fetch_seam.seam_problem() == "aiokafka.consumer.fetcher has no MemoryRecords"
 
 
 def test_packed_records_read_back_with_their_offsets() -> None:
@@ -50,7 +54,7 @@ def test_a_fetch_is_cut_at_an_offset_inside_a_batch() -> None:
     assert (short.first_offset, short.next_offset) == (41, 50)
 
 
-def test_a_client_is_told_how_to_sign_in(tmp_path: object) -> None:
+def test_a_client_is_told_how_to_sign_in() -> None:
     settings = load(
         bootstrap_servers="k1:9092,k2:9092",
         security_protocol="SASL_PLAINTEXT",
@@ -61,3 +65,9 @@ def test_a_client_is_told_how_to_sign_in(tmp_path: object) -> None:
     assert options["bootstrap_servers"] == ["k1:9092", "k2:9092"]
     assert options["sasl_mechanism"] == "SCRAM-SHA-512"
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("worker", "hush")
+
+
+def test_certificates_that_cannot_be_read_name_their_settings(tmp_path: Path) -> None:
+    settings = load(security_protocol="SSL", ssl_ca_file=tmp_path / "missing.pem")
+    with pytest.raises(ConfigurationError, match=r"KAFKA_SSL_CA_FILE = .*missing\.pem"):
+        client_options(settings)

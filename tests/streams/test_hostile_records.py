@@ -9,7 +9,7 @@ import pytest
 from streams import topics
 from streams.codec.decode import Fetch
 from streams.codec.write import BYTES_MAX
-from streams.fetching import pack
+from streams.fetch_seam import pack
 from streams.records import Refused
 from streams.settings import load
 from tests.streams.harness import NOW_MS, Core, Log
