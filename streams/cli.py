@@ -246,7 +246,7 @@ def train(
         typer.Option("--file", exists=True, dir_okay=False, help="Real events to learn from too."),
     ] = None,
     seed: Seed = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 2_000,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 3_000,
     json: Json = False,
 ) -> None:
     """Train the forecaster on simulated sales and on files of real events."""

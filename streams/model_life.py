@@ -17,6 +17,7 @@ from models.card_text import render
 from models.errors import ModelError
 from models.fit import Exam, Stage, examine, fit, summary
 from models.forecaster import Forecaster
+from models.series import SeriesSet
 from models.train import TrainConfig
 from models.weights_file import SHIPPED, ModelCard, card_of, read_card
 from streams.errors import ConfigurationError
@@ -24,9 +25,10 @@ from streams.settings import Settings
 from streams.simulation import curriculum
 from streams.simulation.training import simulated_series
 
-REAL_BUCKET_MS: Final = 300_000
+FUNNEL_BUCKET_MS: Final = 300_000  # of a file with clicks
+ORDERS_BUCKET_MS: Final = 3_600_000  # of a file of orders alone, which are sparse
 SALE_SKUS: Final = 100
-HORIZON_ORDER: Final = ("1min", "5min", "15min", "60min", "end")
+HORIZON_ORDER: Final = ("1min", "5min", "15min", "60min", "end", "load 1min", "load 5min")
 
 
 def run_train(
@@ -35,7 +37,6 @@ def run_train(
     seed: int,
     steps: int,
     json_output: bool,
-    real_bucket_ms: int = REAL_BUCKET_MS,
 ) -> int:
     """Train on simulated sales and the first part of real `files`; write weights and model card.
 
@@ -46,7 +47,7 @@ def run_train(
     console.print(f"seed {seed}, {steps} steps, {len(files)} files of real events")
     with _stages(console) as stage:
         stage("simulating sales", 0, 1)
-        real = [curriculum.real_series(path, real_bucket_ms) for path in files]
+        real = [_real(path) for path in files]
         card = fit(
             [*curriculum.simulated_lessons(seed), *curriculum.real_lessons(real)],
             curriculum.calibration_exams(real),
@@ -68,7 +69,6 @@ def run_backtest(
     files: list[Path],
     seed: int,
     json_output: bool,
-    real_bucket_ms: int = REAL_BUCKET_MS,
 ) -> int:
     """Hold the weights against plain methods: on the held-out part of files, else on a sale."""
     torch.set_num_threads(1)
@@ -77,7 +77,7 @@ def run_backtest(
     with _stages(console) as stage:
         stage("reading series", 0, 1)
         if files:
-            real = [curriculum.real_series(path, real_bucket_ms) for path in files]
+            real = [_real(path) for path in files]
             exams = [Exam(series.name, series, held_out) for series, held_out in real]
         else:
             sale = curriculum.usual_sale(seed, SALE_SKUS)
@@ -89,7 +89,7 @@ def run_backtest(
         print(orjson.dumps({"version": forecaster.version, "series": results}).decode())
         return 0
     for name, report in reports.items():
-        for measure in ("wape", "pinball", "coverage90"):
+        for measure in ("wape", "pinball", "rmsse", "coverage90"):
             console.print(_table(f"{name}: {measure}", report.scores, measure))
     return 0
 
@@ -111,6 +111,13 @@ def run_models(settings: Settings, json_output: bool) -> int:
     return 0
 
 
+def _real(path: Path) -> tuple[SeriesSet, int]:
+    series, held_out = curriculum.real_series(path, FUNNEL_BUCKET_MS)
+    if series.clicks.any():
+        return series, held_out
+    return curriculum.real_series(path, ORDERS_BUCKET_MS)
+
+
 def _forecaster(settings: Settings) -> Forecaster:
     try:
         return Forecaster.load(settings.weights_file, settings.device)
@@ -126,14 +133,17 @@ def _table(title: str, scores: dict[str, dict[str, dict[str, float]]], measure: 
     for method in methods:
         table.add_column(method, justify="right")
     for horizon in (name for name in HORIZON_ORDER if name in scores):
-        values = {method: scores[horizon][method][measure] for method in methods}
-        best = min(values.values()) if measure != "coverage90" else None
-        cells = [
-            f"[bold]{value:.4g}[/]" if value == best else f"{value:.4g}"
-            for value in values.values()
-        ]
+        values = {name: row[measure] for name, row in scores[horizon].items() if measure in row}
+        best = min(values.values(), default=None) if measure != "coverage90" else None
+        cells = [_cell(values.get(method), best) for method in methods]
         table.add_row(horizon, *cells)
     return table
+
+
+def _cell(value: float | None, best: float | None) -> str:
+    if value is None:
+        return ""
+    return f"[bold]{value:.4g}[/]" if value == best else f"{value:.4g}"
 
 
 @contextmanager
