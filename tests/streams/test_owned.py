@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.checkpoint import Restored, RestoreStats
 from streams.codec.decode import Fetch
 from streams.emit import emitter_for
 from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import load
-from streams.state.recovery import Restored, RestoreStats
 from streams.topics import CATALOG, CLICKS, INPUT_TOPICS
 
 
@@ -22,8 +22,6 @@ def owned(tmp_path: Path) -> Owned:
         names=[],
         rows=np.zeros((0, 0), np.uint8),
         cuts=[],
-        reference={},
-        reference_positions={},
         history=[],
         stats=RestoreStats(),
     )
