@@ -61,6 +61,7 @@ def partition_count(counts: Mapping[str, int], settings: Settings) -> int:
     if missing:
         raise ConfigurationError(
             f"topics are missing: {', '.join(missing)}; create them with `flashcast topics create`"
+            + (f", or let {settings.sasl_username} describe them" if settings.sasl_username else "")
         )
     keyed = {
         name: count for name, count in counts.items() if name != settings.topic(CAPACITY_FORECASTS)
