@@ -73,7 +73,7 @@ class Pipeline:
         ]
         self.refusals = Refusals(settings, partition, partitions, self.outbox, self.counts)
         self.references = ReferenceIntake(
-            self.skus, self.decider, self.windows, self.refusals, offsets
+            self.skus, self.decider, self.windows, self.refusals, self.counts, offsets
         )
         queues: list[FetchQueue] = [*self.events, *self.references.queues]
         self._inputs = {queue.topic: queue for queue in queues}

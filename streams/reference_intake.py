@@ -4,6 +4,7 @@ The topics are compacted and read anew from their start at every restore, so a r
 refused before comes again; it was reported then.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from streams import topics
@@ -20,7 +21,7 @@ from streams.windows import Windows
 
 
 class ReferenceIntake:
-    """`reported`: by topic, the offset below which refused records were reported before."""
+    """`reported`: by topic, the offset below which records were counted and reported before."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class ReferenceIntake:
         decider: Decider,
         windows: Windows,
         refusals: Refusals,
+        counts: Counter[tuple[str, ...]],
         reported: Mapping[str, int],
     ) -> None:
         self.queues = [FetchQueue(topic, 0) for topic in topics.REFERENCE_TOPICS]
@@ -35,6 +37,7 @@ class ReferenceIntake:
         self._decider = decider
         self._windows = windows
         self._refusals = refusals
+        self._counts = counts
         self._reported = {topic: reported.get(topic, 0) for topic in topics.REFERENCE_TOPICS}
 
     def work(self) -> bool:
@@ -65,6 +68,7 @@ class ReferenceIntake:
             try:
                 if self._decider.inform(topic, row, entry, self._windows):
                     self._windows.dirty[row] = True
+                self._counts["event", topic, "applied"] += record.offset >= self._reported[topic]
             except ContractError as error:
                 self._refuse(topic, record, error.reason, error.detail)
 

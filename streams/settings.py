@@ -4,8 +4,10 @@ The environment wins over the file named by `FLASHCAST_CONFIG`. Nobody but this 
 all others are given a frozen `Settings` or a part of it.
 """
 
+import difflib
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,7 +20,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from streams import topics
 from streams.errors import ConfigurationError
@@ -27,6 +34,7 @@ Partitioner = Literal["murmur2", "crc32", "none"]
 Guarantee = Literal["exactly_once", "at_least_once"]
 Clock = Literal["wall", "event"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NOT_SETTINGS = ("FLASHCAST_CONFIG", "FLASHCAST_TEST_KAFKA", "FLASHCAST_VARIANT")
 
 
 class Service(BaseModel):
@@ -137,6 +145,16 @@ class Settings(BaseSettings):
             self.sasl_username and self.sasl_password
         ):
             raise ValueError("SASL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+        if self.sasl_username and not self.security_protocol.startswith("SASL"):
+            raise ValueError(
+                f"KAFKA_SASL_USERNAME is set, but KAFKA_SECURITY_PROTOCOL is "
+                f"{self.security_protocol}: it must be SASL_SSL or SASL_PLAINTEXT"
+            )
+        if self.ssl_ca_file and "SSL" not in self.security_protocol:
+            raise ValueError(
+                f"KAFKA_SSL_CA_FILE is set, but KAFKA_SECURITY_PROTOCOL is "
+                f"{self.security_protocol}: it must be SSL or SASL_SSL"
+            )
         if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
             raise ValueError("KAFKA_SSL_CERTIFICATE_FILE and KAFKA_SSL_KEY_FILE go together")
         if self.forecast_interval_ms % self.bucket_ms:
@@ -183,9 +201,10 @@ class _FileSource(PydanticBaseSettingsSource):
         if not named:
             return {}
         try:
-            return tomllib.loads(Path(named).read_text())
+            told = tomllib.loads(Path(named).read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"FLASHCAST_CONFIG = {named!r}: {error}") from None
+        return {key.removeprefix("kafka_"): value for key, value in told.items()}
 
 
 def load(**overrides: Any) -> Settings:
@@ -193,20 +212,50 @@ def load(**overrides: Any) -> Settings:
 
     Raises ConfigurationError naming the variable, the value and what is allowed.
     """
+    _refuse_unknown(os.environ)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_explained(error)) from None
+    except SettingsError as error:  # a value of the environment that is no JSON
+        raise ConfigurationError(
+            f"{_not_json(error)}: it must be JSON; {error.__cause__}"
+        ) from None
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    """A misspelt setting must not be ignored in silence."""
+    known = {variable_of(name) for name in Settings.model_fields} | set(NOT_SETTINGS)
+    for name in environment:
+        if name.startswith("FLASHCAST_") and name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigurationError(f"{name} is no setting of flashcast{meant}")
+
+
+def variable_of(field: str) -> str:
+    """The environment's name of a setting."""
+    alias = (
+        Settings.model_fields[field].validation_alias if field in Settings.model_fields else None
+    )
+    prefix = "KAFKA_" if isinstance(alias, AliasChoices) else "FLASHCAST_"
+    return prefix + field.upper()
+
+
+def _not_json(error: SettingsError) -> str:
+    names = [name for name in Settings.model_fields if f'"{name}"' in str(error)]
+    return ", ".join(
+        f"{variable_of(name)} = {os.environ.get(variable_of(name))!r}" for name in names
+    )
 
 
 def _explained(error: ValidationError) -> str:
     lines = []
     for one in error.errors(include_url=False, include_context=False):
-        name = str(one["loc"][0]) if one["loc"] else ""
+        name = str(one["loc"][0]).lower().removeprefix("kafka_") if one["loc"] else ""
         inner = "".join(f"[{part}]" for part in one["loc"][1:])
-        field = name.upper()
-        variable = field if field.startswith("KAFKA_") else f"FLASHCAST_{field}"
-        secret = "PASSWORD" in field or "TOKEN" in field
+        variable = variable_of(name)
+        secret = "PASSWORD" in variable or "TOKEN" in variable
         message = one["msg"].removeprefix("Value error, ")
         shown = "" if secret else f" = {one['input']!r}"
         lines.append(f"{variable}{inner}{shown}: {message}" if name else message)

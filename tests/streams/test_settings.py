@@ -1,0 +1,62 @@
+"""What the environment and the file may say, and what an operator is told when they are wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from streams.errors import ConfigurationError
+from streams.settings import load
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"FLASHCAST_BUCKET_MS": "abc"}, "FLASHCAST_BUCKET_MS = 'abc'"),
+        ({"FLASHCAST_PARTITIONER": "murmur3"}, "'murmur2', 'crc32' or 'none'"),
+        ({"FLASHCAST_ALOWED_LATENESS_MS": "1"}, "did you mean FLASHCAST_ALLOWED_LATENESS_MS"),
+        ({"FLASHCAST_SERVICES": '[{"name":"shop"}'}, "FLASHCAST_SERVICES = .* must be JSON"),
+        ({"FLASHCAST_SERVICES": '[{"name":"A"}]'}, r"FLASHCAST_SERVICES\[0\]\[name\] = 'A'"),
+        ({"KAFKA_SASL_MECHANISM": "FOO"}, "KAFKA_SASL_MECHANISM = 'FOO'"),
+        ({"KAFKA_SASL_USERNAME": "x"}, "KAFKA_SECURITY_PROTOCOL is PLAINTEXT"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"),
+        ({"FLASHCAST_WEB_HOST": "0.0.0.0"}, "FLASHCAST_WEB_TOKEN"),
+        ({"FLASHCAST_FORECAST_INTERVAL_MS": "25000"}, "multiple of FLASHCAST_BUCKET_MS 10000"),
+        ({"FLASHCAST_CONFIG": "nowhere.toml"}, "nowhere.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(
+    environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=said):
+        load()
+
+
+def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("FLASHCAST_WEB_TOKEN", "hunter2")
+    assert "hunter2" not in repr(load())
+    monkeypatch.setenv("KAFKA_SASL_USERNAME", "x")
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "flashcast.toml"
+    file.write_text(
+        'kafka_bootstrap_servers = "a:1"\nbucket_ms = 1000\nallowed_lateness_ms = 7\n'
+        '[[services]]\nname = "api"\n'
+    )
+    monkeypatch.setenv("FLASHCAST_CONFIG", str(file))
+    monkeypatch.setenv("FLASHCAST_BUCKET_MS", "2000")
+    settings = load()
+    assert (settings.bucket_ms, settings.allowed_lateness_ms) == (2_000, 7)
+    assert settings.bootstrap_servers == "a:1"
+    assert [service.name for service in settings.services] == ["api"]
+    file.write_text("bukcet_ms = 5\n")
+    with pytest.raises(ConfigurationError, match="FLASHCAST_BUKCET_MS = 5"):
+        load()
