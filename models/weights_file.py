@@ -123,6 +123,9 @@ def read_card(path: Path) -> ModelCard:
     try:
         return ModelCard(**json.loads(card_of(path).read_text()))
     except OSError as error:
-        raise WeightsError(f"model card {card_of(path)}: {error.strerror}") from None
+        raise WeightsError(
+            f"weights {path}: their model card {card_of(path)} cannot be read: {error.strerror}; "
+            "weights and card belong together, see FLASHCAST_WEIGHTS_FILE and flashcast train"
+        ) from None
     except (ValueError, TypeError) as error:
         raise WeightsError(f"model card {card_of(path)}: {error}") from None
