@@ -45,7 +45,7 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 
 def test_a_missing_card_is_named(saved: Path) -> None:
     card_of(saved).unlink()
-    with pytest.raises(WeightsError, match=r"model card .*some\.json: No such file"):
+    with pytest.raises(WeightsError, match=r"model card .*some\.json cannot be read: No such file"):
         load_weights(saved)
 
 
