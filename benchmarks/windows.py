@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.jit import COMPILED
 from streams.codec.columns import CAPACITY, Columns
 from streams.dedupe import Duplicates
-from streams.jit import COMPILED
 from streams.sku_table import SkuTable
 from streams.windows import Verdict, Windows, WindowsConfig
 

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.jit import njit
+from models.jit import njit
 
 Int64s = NDArray[np.int64]
 UInt32s = NDArray[np.uint32]

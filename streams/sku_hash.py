@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import COMPILED
 from streams.codec.siphash import HashKey, hash64
-from streams.jit import COMPILED
 
 Int64s = NDArray[np.int64]
 

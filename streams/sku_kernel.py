@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.jit import njit
+from models.jit import njit
 
 
 def _crc32_table() -> NDArray[np.uint32]:

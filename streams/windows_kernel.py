@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.jit import njit
+from models.jit import njit
 
 Int64s = NDArray[np.int64]
 Fingerprints = NDArray[np.uint64]  # [slots, 2]: low and high half; both 0: empty

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import COMPILED
 from streams.codec import plain
 from streams.codec.columns import CAPACITY, Columns
 from streams.codec.plain import Headers, Record
 from streams.codec.siphash import HashKey, hash64, hash128
 from streams.codec.strict import Event, decode_counted
 from streams.errors import ContractError, Reason
-from streams.jit import COMPILED
 
 if COMPILED:
     from streams.codec import kernel

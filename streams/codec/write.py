@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from aiokafka.record.util import calc_crc32c
 
+from models.jit import COMPILED
 from streams.codec.columns import Bytes, Int64s, NameArrays
-from streams.jit import COMPILED
 from streams.records import SKU_BYTES_MAX, DemandWindow
 
 if COMPILED:

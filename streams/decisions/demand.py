@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.jit import njit
+from models.jit import njit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

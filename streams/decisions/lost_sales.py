@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.jit import njit
+from models.jit import njit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -29,8 +29,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import njit
 from streams.decisions.demand import gamma_quantile
-from streams.jit import njit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import njit
 from streams.decisions.demand import expected_sales
-from streams.jit import njit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

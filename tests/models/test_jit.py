@@ -3,14 +3,14 @@
 import subprocess
 import sys
 
-from streams.jit import COMPILED
+from models.jit import COMPILED
 
 SCRIPT = """
 import sys, warnings
 sys.modules["numba"] = None
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
-    from streams import jit
+    from models import jit
 assert "numba is not installed" in str(said[0].message)
 assert not jit.COMPILED
 warnings.simplefilter("error", RuntimeWarning)
