@@ -125,9 +125,6 @@ class Monitor:
         self.restocks = self._counter("restocks_total", "restock-events records.")
         self.restock_units = self._counter("restock_units_total", "Units ordered by them.")
         self.price_changes = self._counter("price_changes_total", "price-adjustments records.")
-        self.price_clamps = self._counter(
-            "price_clamps_total", "Guardrails that moved a proposed price.", "guardrail"
-        )
         self.capacity_forecasts = self._counter(
             "capacity_forecasts_total", "capacity-forecasts records.", "service"
         )
@@ -141,9 +138,6 @@ class Monitor:
         )
         self.withheld_decisions = self._counter(
             "withheld_decisions_total", "Decisions not emitted, by reason.", "kind", "reason"
-        )
-        self.decision_delay_seconds = self._histogram(
-            "decision_delay_seconds", "From a bucket being closable to its decisions being made."
         )
         for kind in Decision:
             self.expired_decisions.labels(kind)
@@ -186,14 +180,8 @@ class Monitor:
             self.checkpoints.labels(outcome)
 
     def _forecaster(self) -> None:
-        self.forecaster_failures = self._counter(
-            "forecaster_failures_total", "Model calls that raised or gave no finite number."
-        )
         self.forecast_fallbacks = self._counter(
             "forecast_fallbacks_total", "Forecasts by a plain method, by reason.", "reason"
-        )
-        self.forecast_duration_seconds = self._histogram(
-            "forecast_duration_seconds", "One model call over all closed buckets."
         )
         self.build = Info(
             "flashcast_build", "Versions at work: flashcast, weights.", registry=self.registry
