@@ -21,6 +21,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored
+from streams.cluster import Cluster
 from streams.codec.columns import NameArrays
 from streams.codec.write import encode_windows
 from streams.emit import Emitter, emitter_for
@@ -28,7 +29,6 @@ from streams.fetch_seam import seam_problem
 from streams.settings import Settings, load
 from streams.state import changelog
 from streams.state.marker import MARKER_VERSION, Marker
-from streams.state.partition_reader import reader_for
 from streams.state.recovery import copy_folder, restore
 from streams.state.snapshot import RowSchema
 
@@ -71,7 +71,7 @@ async def restores(settings: Settings, *, from_copy: bool) -> list[float]:
         if not from_copy:
             shutil.rmtree(copy_folder(settings, 0), ignore_errors=True)
         began = time.perf_counter()
-        found = await restored(settings, emitter := emitter_for(settings, 0))
+        found = await restored(settings, emitter := emitter_for(settings, Cluster(settings), 0))
         records = ROWS if from_copy else found.stats.changelog_records
         rates.append(records / (time.perf_counter() - began))
         await emitter.stop()
@@ -82,8 +82,9 @@ async def restores(settings: Settings, *, from_copy: bool) -> list[float]:
 
 
 async def restored(settings: Settings, emitter: Emitter) -> Restored:
-    async with reader_for(settings, 0) as reader:
-        return await restore(settings, emitter, reader, int(time.time() * 1_000))
+    cluster = Cluster(settings)
+    async with cluster.reader(0) as reader:
+        return await restore(settings, cluster, emitter, reader)
 
 
 def create_topics(settings: Settings, admin: KafkaAdminClient) -> list[str]:
@@ -93,7 +94,7 @@ def create_topics(settings: Settings, admin: KafkaAdminClient) -> list[str]:
 
 
 async def measure(settings: Settings) -> None:
-    emitter = emitter_for(settings, 0)
+    emitter = emitter_for(settings, Cluster(settings), 0)
     await restored(settings, emitter)
     print(f"rows of {SCHEMA.width} bytes; medians (worst) of {REPEATS}")
     for rows in (100, 1_000, ROWS):

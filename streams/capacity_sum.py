@@ -8,7 +8,6 @@ taken for zero.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -25,6 +24,7 @@ from streams.errors import BrokerError
 from streams.fetching import client_options, isolation_level
 from streams.monitor import Monitor
 from streams.outbox import encode_decision
+from streams.outside import Outside
 from streams.records import CapacityForecast, CapacityShare
 from streams.settings import Settings
 from streams.topics import CAPACITY_FORECASTS, CAPACITY_SHARES
@@ -42,9 +42,15 @@ class CapacitySum:
     """A task beside the worker. `owns` says whether a partition is ready here."""
 
     def __init__(
-        self, settings: Settings, partitions: int, owns: Callable[[int], bool], monitor: Monitor
+        self,
+        settings: Settings,
+        outside: Outside,
+        partitions: int,
+        owns: Callable[[int], bool],
+        monitor: Monitor,
     ) -> None:
         self._settings = settings
+        self._outside = outside
         self._partitions = partitions
         self._owns = owns
         self._monitor = monitor
@@ -77,7 +83,7 @@ class CapacitySum:
             await asyncio.sleep(LOOK_S)
 
     async def _sum_while_owner(self) -> None:
-        emitter = emitter_for(self._settings, 0, ROLE)
+        emitter = emitter_for(self._settings, self._outside, 0, ROLE)
         consumer = AIOKafkaConsumer(
             group_id=None,
             enable_auto_commit=False,
@@ -135,7 +141,8 @@ class CapacitySum:
         if not came or self._newest_ms <= last_ms:
             return last_ms
         as_of_ms = self._newest_ms
-        now_ms = as_of_ms if self._settings.clock == "event" else time.time_ns() // 1_000_000
+        by_event = self._settings.clock == "event"
+        now_ms = as_of_ms if by_event else self._outside.clock.wall_ms()
         forecasts = [total.forecast(service, now_ms) for service in self._settings.services]
         made = [forecast for forecast in forecasts if forecast is not None]
         if not made:

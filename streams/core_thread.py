@@ -1,22 +1,11 @@
-"""The one thread on which the pure core runs, and the clocks that the shells read for it."""
+"""The one thread on which the pure core runs."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-
-def monotonic_ms() -> int:
-    """For durations: never set back."""
-    return time.monotonic_ns() // 1_000_000
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class CoreThread:

@@ -5,7 +5,6 @@ producer; both are restored from the last marker, and nothing is sent again from
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -18,6 +17,7 @@ from streams.emit import CommitResult
 from streams.errors import BrokerError, ConfigurationError, FencedError, StateError
 from streams.merging import merged
 from streams.monitor import Monitor
+from streams.outside import Clock
 from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.topics import DEMAND_WINDOWS, INPUT_TOPICS
@@ -54,12 +54,18 @@ class Custody:
     """
 
     def __init__(
-        self, core: CoreThread, open_partition: Opener, group: Group, monitor: Monitor
+        self,
+        core: CoreThread,
+        open_partition: Opener,
+        group: Group,
+        monitor: Monitor,
+        clock: Clock,
     ) -> None:
         self._core = core
         self._open_partition = open_partition
         self._group = group
         self._monitor = monitor
+        self._clock = clock
         self.owned: dict[int, Owned] = {}
         self.assigned: set[int] = set()
         self.term = 0
@@ -128,7 +134,7 @@ class Custody:
         """Tries until the partition is there, the term is over, or it cannot be had at all."""
         delay_s = RETRY_FIRST_S
         while self.term == term and self.failure is None:
-            began = time.monotonic()
+            began_ms = self._clock.monotonic_ms()
             async with limit:
                 opening = asyncio.ensure_future(self._open_partition(number))
                 self._opening.add(opening)
@@ -138,7 +144,7 @@ class Custody:
                 return False
             error = opening.exception()
             if error is None:
-                self._monitor.restore_duration_seconds.observe(time.monotonic() - began)
+                self._monitor.restore_duration_seconds.observe(self._since_s(began_ms))
                 return await self._keep(opening.result(), term)
             if not isinstance(error, BrokerError):
                 self.fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
@@ -172,7 +178,7 @@ class Custody:
     async def _commit(self, owned: Owned) -> None:
         checkpoint = owned.checkpoint
         assert checkpoint is not None
-        began = time.monotonic()
+        began_ms = self._clock.monotonic_ms()
         try:
             outputs = await asyncio.to_thread(merged, checkpoint.outputs)
             checkpoint = replace(checkpoint, outputs=outputs)
@@ -188,7 +194,7 @@ class Custody:
         owned.checkpoint = owned.commit = None
         self._faults.pop(owned.partition, None)
         self._monitor.checkpoints.labels("committed").inc()
-        self._monitor.checkpoint_duration_seconds.observe(time.monotonic() - began)
+        self._monitor.checkpoint_duration_seconds.observe(self._since_s(began_ms))
         self._monitor.checkpoint_rows.observe(len(checkpoint.names))
         self.changed.set()
 
@@ -202,6 +208,9 @@ class Custody:
                 self.begin_commit(owned)
                 assert owned.commit is not None
                 await asyncio.wait([owned.commit])
+
+    def _since_s(self, began_ms: int) -> float:
+        return (self._clock.monotonic_ms() - began_ms) / 1_000
 
     # -- failures
 

@@ -9,16 +9,13 @@ restores it, and nothing is sent again from memory.
 
 import asyncio
 import contextlib
-import time
-import uuid
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidProducerEpoch,
     MessageSizeTooLargeError,
@@ -30,11 +27,10 @@ from aiokafka.errors import (
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.errors import BrokerError, FencedError, StateError
-from streams.fetching import client_options
-from streams.producing import causes_of, discard
+from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog
-from streams.state.rocksdb import LocalCopy, Place
+from streams.state.local_copy import LocalCopy, Place
 
 log = structlog.get_logger("flashcast.emit")
 
@@ -65,11 +61,14 @@ class Emitter(ABC):
 
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S
 
-    def __init__(self, settings: Settings, partition: int, role: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, outside: Outside, partition: int, role: str | None = None
+    ) -> None:
         self._settings = settings
+        self._outside = outside
         self._partition = partition
         self._role = role or f"p{partition}"
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._copy: LocalCopy | None = None
         self._copying: asyncio.Task[None] | None = None
         self._identity: tuple[bytes, int] | None = None  # of the changelog, and its offset
@@ -87,7 +86,7 @@ class Emitter(ABC):
         Raises BrokerError.
         """
         assert self._producer is None, "an emitter starts once"
-        self._producer = AIOKafkaProducer(**client_options(self._settings), **self._options())
+        self._producer = self._outside.producer(self._transactional_id(), TRANSACTION_TIMEOUT_MS)
         async with self._bounded("cannot start", START_TIMEOUT_S):
             await self._producer.start()
 
@@ -107,7 +106,7 @@ class Emitter(ABC):
         FencedError; whether it is durable is then unknown, and the emitter is stopped.
         """
         forgotten, self._forgotten = self._forgotten, []
-        drawn = uuid.uuid4().bytes if self._identity is None else None
+        drawn = self._outside.new_identity() if self._identity is None else None
         encoded = await asyncio.to_thread(changelog.encode, checkpoint, forgotten, drawn)
         own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
         rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
@@ -140,8 +139,8 @@ class Emitter(ABC):
             self._copy = None
 
     @abstractmethod
-    def _options(self) -> dict[str, Any]:
-        """The producer's, beside where the broker is."""
+    def _transactional_id(self) -> str | None:
+        """The producer's; None without transactions."""
 
     @abstractmethod
     async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
@@ -153,7 +152,7 @@ class Emitter(ABC):
         for index, output in enumerate(outputs):
             lanes[output.topic].append(index)
         offsets = [-1] * len(outputs)
-        now_ms = int(time.time() * 1_000)
+        now_ms = self._outside.clock.wall_ms()
 
         async def send(topic: str, indexes: list[int]) -> None:
             sent: list[asyncio.Future[Any]] = []
@@ -233,7 +232,7 @@ class Emitter(ABC):
     async def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await discard(producer)
+            await producer.discard()
 
     async def _keep(self, checkpoint: Checkpoint, forgotten: Sequence[bytes], offset: int) -> None:
         """Starts to write the checkpoint to the local copy, beside what comes next."""
@@ -241,7 +240,7 @@ class Emitter(ABC):
         copy, identity = self._copy, self._identity
         if copy is None or identity is None:
             return
-        place = Place(offset, identity[0].hex(), identity[1], int(time.time() * 1_000))
+        place = Place(offset, identity[0].hex(), identity[1], self._outside.clock.wall_ms())
 
         def write() -> None:
             copy.write(changelog.changes(checkpoint, forgotten), place)
@@ -265,11 +264,8 @@ class Emitter(ABC):
 class TransactionalEmitter(Emitter):
     """Exactly once: all of a checkpoint becomes visible at one moment, or none of it."""
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "transactional_id": self._settings.transactional_id(self._role),
-            "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS,
-        }
+    def _transactional_id(self) -> str:
+        return self._settings.transactional_id(self._role)
 
     async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
         producer = self._producer
@@ -286,8 +282,8 @@ class PlainEmitter(Emitter):
     the marker last, so that a crash repeats outputs and loses none.
     """
 
-    def _options(self) -> dict[str, Any]:
-        return {"enable_idempotence": True}
+    def _transactional_id(self) -> None:
+        return None
 
     async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
         offsets: list[int] = []
@@ -296,7 +292,20 @@ class PlainEmitter(Emitter):
         return offsets
 
 
-def emitter_for(settings: Settings, partition: int, role: str | None = None) -> Emitter:
+def emitter_for(
+    settings: Settings, outside: Outside, partition: int, role: str | None = None
+) -> Emitter:
     """The kind that `processing_guarantee` asks for."""
     exact = settings.processing_guarantee == "exactly_once"
-    return (TransactionalEmitter if exact else PlainEmitter)(settings, partition, role)
+    return (TransactionalEmitter if exact else PlainEmitter)(settings, outside, partition, role)
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error itself, or those of its group, each with what caused it."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from causes_of(one)
+        return
+    yield error
+    if error.__cause__ is not None:
+        yield from causes_of(error.__cause__)

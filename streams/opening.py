@@ -7,14 +7,15 @@ from models.errors import ModelError
 from models.forecaster import Forecaster
 from streams import stats
 from streams.checkpoint import Restored
-from streams.core_thread import CoreThread, wall_ms
+from streams.core_thread import CoreThread
 from streams.emit import Emitter, emitter_for
 from streams.errors import ConfigurationError
 from streams.monitor import Monitor
+from streams.outside import Outside
 from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings
-from streams.state.partition_reader import PartitionReader, reader_for
+from streams.state.partition_reader import PartitionReader
 from streams.state.recovery import references, restore, seen_before
 from streams.topics import EVENT_TOPICS
 
@@ -29,6 +30,7 @@ class Opening:
     def __init__(
         self,
         settings: Settings,
+        outside: Outside,
         partitions: int,
         forecaster: Forecaster | None,
         hash_key: HashKey,
@@ -36,6 +38,7 @@ class Opening:
         monitor: Monitor,
     ) -> None:
         self._settings = settings
+        self._outside = outside
         self._partitions = partitions
         self._forecaster = forecaster
         self._hash_key = hash_key
@@ -53,10 +56,10 @@ class Opening:
                 "worker started: keys have moved. Copy the topics with `flashcast topics rekey`, "
                 "and start anew under another FLASHCAST_APPLICATION"
             )
-        emitter = emitter_for(self._settings, partition)
+        emitter = emitter_for(self._settings, self._outside, partition)
         try:
-            async with reader_for(self._settings, partition) as reader:
-                restored = await restore(self._settings, emitter, reader, wall_ms())
+            async with self._outside.reader(partition) as reader:
+                restored = await restore(self._settings, self._outside, emitter, reader)
                 return await self._assembled(partition, emitter, reader, restored)
         except BaseException:
             await emitter.stop()

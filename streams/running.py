@@ -13,6 +13,7 @@ from streams.agents import ConsumerGroup, build_app
 from streams.app import Status
 from streams.batcher import Batcher
 from streams.capacity_sum import CapacitySum
+from streams.cluster import Cluster
 from streams.core_thread import CoreThread
 from streams.errors import BrokerError
 from streams.monitor import Monitor
@@ -46,11 +47,19 @@ class Running:
             return True
         app = build_app(settings, self._raw)
         hash_key = (secrets.randbits(64), secrets.randbits(64))
-        opening = Opening(settings, self._partitions, forecaster, hash_key, core, self._monitor)
-        group = ConsumerGroup(app)
-        worker = Worker(settings, Batcher(forecaster), core, opening.open, group, self._monitor)
+        cluster, partitions, monitor = Cluster(settings), self._partitions, self._monitor
+        opening = Opening(settings, cluster, partitions, forecaster, hash_key, core, monitor)
+        worker = Worker(
+            settings,
+            Batcher(forecaster),
+            core,
+            opening.open,
+            ConsumerGroup(app),
+            monitor,
+            cluster.clock,
+        )
         app.worker = status.worker = worker
-        summing = CapacitySum(settings, self._partitions, worker.owns, self._monitor)
+        summing = CapacitySum(settings, cluster, partitions, worker.owns, monitor)
         worker.start()
         summing.start()
         starting = asyncio.create_task(app.start(), name="faust")

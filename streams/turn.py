@@ -7,7 +7,7 @@ import structlog
 
 from streams.batcher import Batcher
 from streams.codec.decode import Fetch
-from streams.core_thread import monotonic_ms, wall_ms
+from streams.outside import Clock
 from streams.owned import Owned
 
 log = structlog.get_logger("flashcast.worker")
@@ -20,22 +20,24 @@ Arrived = tuple[Owned, list[Fetch], dict[str, int]]
 class Turn:
     """Runs on the core thread, between two looks of the loop."""
 
-    def __init__(self, batcher: Batcher, checkpoint_interval_ms: int) -> None:
+    def __init__(self, batcher: Batcher, checkpoint_interval_ms: int, clock: Clock) -> None:
         self._batcher = batcher
         self._interval_ms = checkpoint_interval_ms
+        self._clock = clock
 
     def run(self, arrived: Sequence[Arrived]) -> bool:
         """True: there is more to do at once. One partition's fault is noted in its `broken`, and
         the others go on; one of the batcher's is everyone's.
         """
-        began_ms = monotonic_ms()
+        clock = self._clock
+        began_ms = clock.monotonic_ms()
         for owned, fetches, empties in arrived:
             _guarded(owned, owned.deliver, fetches, empties, began_ms)
         several = [owned for owned, _, _ in arrived]
         busy = True
-        while busy and monotonic_ms() - began_ms < TURN_MS:
+        while busy and clock.monotonic_ms() - began_ms < TURN_MS:
             worked = [
-                _guarded(owned, owned.pipeline.work, monotonic_ms(), wall_ms())
+                _guarded(owned, owned.pipeline.work, clock.monotonic_ms(), clock.wall_ms())
                 for owned in several
                 if owned.broken is None
             ]
@@ -48,7 +50,7 @@ class Turn:
     def _close(self, several: Sequence[Owned]) -> bool:
         healthy = [owned for owned in several if owned.broken is None]
         try:
-            return self._batcher.tick([owned.pipeline for owned in healthy], wall_ms())
+            return self._batcher.tick([owned.pipeline for owned in healthy], self._clock.wall_ms())
         except Exception as error:
             log.exception("closing buckets failed")
             for owned in healthy:
@@ -56,7 +58,7 @@ class Turn:
             return False
 
     def _take(self, owned: Owned) -> None:
-        now_ms = monotonic_ms()
+        now_ms = self._clock.monotonic_ms()
         if owned.due(now_ms, self._interval_ms):
             owned.taken_ms = now_ms
             owned.checkpoint = owned.pipeline.take()

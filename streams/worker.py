@@ -16,10 +16,11 @@ import structlog
 from streams import stats
 from streams.batcher import Batcher
 from streams.codec.decode import Fetch
-from streams.core_thread import CoreThread, monotonic_ms, wall_ms
+from streams.core_thread import CoreThread
 from streams.custody import Custody, Group, Opener, Positions
 from streams.fetching import Drained
 from streams.monitor import Monitor
+from streams.outside import Clock
 from streams.owned import Owned
 from streams.settings import Settings
 from streams.turn import Turn
@@ -43,13 +44,15 @@ class Worker:
         open_partition: Opener,
         group: Group,
         monitor: Monitor,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._core = core
         self._group = group
         self._monitor = monitor
-        self._turn = Turn(batcher, settings.checkpoint_interval_ms)
-        self._custody = Custody(core, open_partition, group, monitor)
+        self._clock = clock
+        self._turn = Turn(batcher, settings.checkpoint_interval_ms, clock)
+        self._custody = Custody(core, open_partition, group, monitor, clock)
         self._generation = -1
         self._flowing = False  # the assignment holds: turns may run
         self._lag: Positions = {}
@@ -189,8 +192,8 @@ class Worker:
         while True:
             async with self._turning:
                 busy = self._flowing and await self._turn_once()
-                if monotonic_ms() - reported_ms > REPORT_MS:
-                    reported_ms = monotonic_ms()
+                if self._clock.monotonic_ms() - reported_ms > REPORT_MS:
+                    reported_ms = self._clock.monotonic_ms()
                     await self._report()
             if not busy:
                 self._custody.changed.clear()
@@ -201,7 +204,7 @@ class Worker:
         custody = self._custody
         several = list(custody.owned.values())
         arrived = [(owned, *owned.take_inbox()) for owned in several]
-        self._turn_began_ms = monotonic_ms()
+        self._turn_began_ms = self._clock.monotonic_ms()
         busy = await self._core(self._turn.run, arrived)
         self._turn_began_ms = None
         for owned in several:
@@ -215,7 +218,8 @@ class Worker:
     async def _report(self) -> None:
         several = list(self._custody.owned.values())
         self._monitor.partitions_owned.set(len(self._custody.assigned))
-        await self._core(stats.report, self._monitor, several, self._lag, monotonic_ms(), wall_ms())
+        now = self._clock.monotonic_ms(), self._clock.wall_ms()
+        await self._core(stats.report, self._monitor, several, self._lag, *now)
 
     # -- what the web says
 
@@ -226,7 +230,7 @@ class Worker:
         if self._loop_task is not None and self._loop_task.done() and not self._finished:
             return ["the worker's loop has ended"]
         began_ms = self._turn_began_ms
-        if began_ms is not None and monotonic_ms() - began_ms > STUCK_MS:
+        if began_ms is not None and self._clock.monotonic_ms() - began_ms > STUCK_MS:
             return [f"a turn has not ended for {STUCK_MS // 1_000} s"]
         return []
 

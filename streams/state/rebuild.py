@@ -15,8 +15,9 @@ from streams.errors import StateError
 from streams.state import marker as markers
 from streams.state import snapshot
 from streams.state.changelog import IDENTITY_KEY, Image
+from streams.state.disk import CopyInUseError
+from streams.state.local_copy import LocalCopy, Place
 from streams.state.partition_reader import Bounds, PartitionReader
-from streams.state.rocksdb import CopyInUseError, LocalCopy, Place
 
 log = structlog.get_logger("flashcast.recovery")
 

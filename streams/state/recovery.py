@@ -16,26 +16,22 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
 from streams import topics
 from streams.checkpoint import Restored, RestoreStats
 from streams.codec.decode import Fetch
 from streams.emit import Emitter
-from streams.errors import BrokerError, StateError
-from streams.fetching import client_options
+from streams.errors import StateError
+from streams.outside import Outside
 from streams.settings import Settings
 from streams.state import marker as markers
 from streams.state import snapshot
 from streams.state.changelog import Image, cut_place
+from streams.state.local_copy import LocalCopy
 from streams.state.marker import Marker
 from streams.state.partition_reader import Bounds, PartitionReader
 from streams.state.rebuild import rebuild
-from streams.state.rocksdb import LocalCopy
 
 COPY_AGE_MS_MAX: Final = topics.DAY_MS  # delete.retention.ms of the changelog
-COORDINATOR_TIMEOUT_S: Final = 30.0
 READ_TOPICS: Final = (
     *topics.EVENT_TOPICS,
     topics.DEMAND_WINDOWS,
@@ -44,7 +40,7 @@ READ_TOPICS: Final = (
 
 
 async def restore(
-    settings: Settings, emitter: Emitter, reader: PartitionReader, now_ms: int
+    settings: Settings, outside: Outside, emitter: Emitter, reader: PartitionReader
 ) -> Restored:
     """Starts the emitter and reads all that its partition was; the emitter then keeps the local
     copy. One whose restore failed must be stopped.
@@ -53,7 +49,8 @@ async def restore(
     """
     await emitter.start()
     bounds = await reader.bounds(READ_TOPICS)  # after the start: no earlier owner adds to them
-    copy = LocalCopy(copy_folder(settings, emitter.partition))
+    copy = LocalCopy(outside.disk, copy_folder(settings, emitter.partition))
+    now_ms = outside.clock.wall_ms()
     try:
         found = await rebuild(reader, bounds[topics.CHANGELOG], copy, now_ms, COPY_AGE_MS_MAX)
     except BaseException:
@@ -65,7 +62,7 @@ async def restore(
     stats = RestoreStats(found.copy_used, found.copy_problem, found.records, image.ignored)
     marker = None if image.marker is None else markers.decode(image.marker)
     if marker is None:
-        await _refuse_lost_state(settings, emitter.partition)
+        await _refuse_lost_state(settings, outside, emitter.partition)
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
     names, rows = await asyncio.to_thread(_intact_rows, image, stats)
@@ -111,11 +108,11 @@ def copy_folder(settings: Settings, partition: int) -> Path:
     return settings.data_dir / "state" / settings.transactional_id(f"p{partition}")
 
 
-async def _refuse_lost_state(settings: Settings, partition: int) -> None:
+async def _refuse_lost_state(settings: Settings, outside: Outside, partition: int) -> None:
     """Without a marker this is a first start, unless the group has been here before."""
-    group = settings.topic(settings.application)
-    behind = await _committed(settings, partition, group)
+    behind = await outside.group_offsets(partition)
     if behind:
+        group = settings.topic(settings.application)
         changelog = settings.topic(topics.CHANGELOG)
         raise StateError(
             f"{changelog}/{partition} holds no checkpoint, but group {group!r} has processed "
@@ -123,27 +120,6 @@ async def _refuse_lost_state(settings: Settings, partition: int) -> None:
             f"stop the workers and delete the group's offsets "
             f"(kafka-consumer-groups --delete --group {group})"
         )
-
-
-async def _committed(settings: Settings, partition: int, group: str) -> dict[str, int]:
-    """The group's offsets on the event topics, of this partition number; waits for a coordinator,
-    which a new cluster has yet to appoint.
-    """
-    consumer = AIOKafkaConsumer(
-        **client_options(settings), group_id=group, enable_auto_commit=False
-    )
-    names = [settings.topic(topic) for topic in topics.EVENT_TOPICS]
-    try:
-        async with asyncio.timeout(COORDINATOR_TIMEOUT_S):
-            await consumer.start()
-            found = {
-                name: await consumer.committed(TopicPartition(name, partition)) for name in names
-            }
-    except (KafkaError, TimeoutError) as error:
-        raise BrokerError(f"the offsets of group {group!r} cannot be read: {error!r}") from error
-    finally:
-        await consumer.stop()
-    return {name: offset for name, offset in found.items() if offset is not None}
 
 
 def _check_offsets(

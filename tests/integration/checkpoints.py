@@ -1,19 +1,19 @@
 """Checkpoints to commit, and, as a program, a worker that commits them until it is killed."""
 
 import asyncio
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored
+from streams.cluster import Cluster, SystemClock
 from streams.codec.write import encode_records
 from streams.emit import Emitter, emitter_for
 from streams.settings import Settings, load
 from streams.state.marker import MARKER_VERSION, Marker
-from streams.state.partition_reader import reader_for
 from streams.state.recovery import restore
 from streams.state.snapshot import RowSchema
 
@@ -53,9 +53,25 @@ def levels(state: Restored) -> dict[str, float]:
     return {name.decode(): fields["level"][i] for i, name in enumerate(state.names)}
 
 
-async def restored(settings: Settings, emitter: Emitter, now_ms: int | None = None) -> Restored:
-    async with reader_for(settings, emitter.partition) as reader:
-        return await restore(settings, emitter, reader, now_ms or int(time.time() * 1_000))
+def emitter_of(settings: Settings, partition: int = PARTITION) -> Emitter:
+    return emitter_for(settings, Cluster(settings), partition)
+
+
+@dataclass
+class LaterClock(SystemClock):
+    """This machine's, set forward."""
+
+    by_ms: int
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self.by_ms
+
+
+async def restored(settings: Settings, emitter: Emitter, later_ms: int = 0) -> Restored:
+    cluster = Cluster(settings)
+    cluster.clock = LaterClock(later_ms)
+    async with cluster.reader(emitter.partition) as reader:
+        return await restore(settings, cluster, emitter, reader)
 
 
 def skus_of(step: int) -> list[str]:
@@ -65,7 +81,7 @@ def skus_of(step: int) -> list[str]:
 
 async def commit_for_ever(settings: Settings) -> None:
     """A checkpoint after the other, from where the last worker's ended; says each when durable."""
-    emitter = emitter_for(settings, PARTITION)
+    emitter = emitter_of(settings)
     state = await restored(settings, emitter)
     step = state.marker.core["step"] if state.marker else 0
     while True:

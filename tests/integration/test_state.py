@@ -18,6 +18,7 @@ from brokers import Kafka, create_topics, fresh_settings
 from checkpoints import (
     PARTITION,
     checkpoint,
+    emitter_of,
     levels,
     restored,
     skus_of,
@@ -28,16 +29,17 @@ from kafka.structs import TopicPartition as AdminTopicPartition
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored
+from streams.cluster import Cluster
 from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
 from streams.embedded import EmbeddedBroker
-from streams.emit import TransactionalEmitter, emitter_for
+from streams.emit import TransactionalEmitter
 from streams.errors import BrokerError, FencedError, StateError
 from streams.settings import Settings
+from streams.state.local_copy import LocalCopy
 from streams.state.marker import CUT_KEY_PREFIX
-from streams.state.partition_reader import reader_for
 from streams.state.recovery import copy_folder, references, seen_before
-from streams.state.rocksdb import LocalCopy
+from streams.state.rocksdb import RocksDisk
 
 pytestmark = pytest.mark.kafka
 OTHER = PARTITION + 1
@@ -86,7 +88,7 @@ async def fill_inputs(settings: Settings, count: int) -> None:
 
 async def test_a_restore_finds_what_the_last_checkpoint_left(kafka_settings: Settings) -> None:
     await fill_inputs(kafka_settings, 3)
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     first = await restored(kafka_settings, emitter)
     assert first.marker is None
     assert not first.names
@@ -120,7 +122,7 @@ async def test_a_copy_left_behind_reads_only_what_it_lacks(kafka_settings: Setti
     await commit_all(kafka_settings, [checkpoint(1, [f"S{i}" for i in range(50)])])
     folder = copy_folder(kafka_settings, PARTITION)
     shutil.copytree(folder, folder.with_name("older"))
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     await restored(kafka_settings, emitter)
     emitter.forget([b"S9"])
     await emitter.commit(checkpoint(2, ["S1", "S2"]))
@@ -143,8 +145,8 @@ async def test_a_copy_that_cannot_be_trusted_is_read_anew_from_the_changelog(
     await commit_all(kafka_settings, [checkpoint(1, [f"S{i}" for i in range(50)])])
     await commit_all(kafka_settings, [checkpoint(2, ["S1", "S2"])])
     folder = copy_folder(kafka_settings, PARTITION)
-    now_ms = int(time.time() * 1_000)
-    held = LocalCopy(folder)
+    later_ms = 0
+    held = LocalCopy(RocksDisk(), folder)
     if harm == "bytes":
         table = max(folder.glob("*.sst"), key=lambda path: path.stat().st_size)
         data = bytearray(table.read_bytes())
@@ -155,15 +157,15 @@ async def test_a_copy_that_cannot_be_trusted_is_read_anew_from_the_changelog(
     elif harm == "current":
         (folder / "CURRENT").write_text("MANIFEST-999999\n")
     elif harm == "old":
-        now_ms += 25 * 3_600_000
+        later_ms = 25 * 3_600_000
     else:
         held.open()
         if harm == "ahead":
-            place = held.place(now_ms, 60_000)
+            place = held.place(int(time.time() * 1_000), 60_000)
             assert place is not None
             held.write([], msgspec.structs.replace(place, offset=place.offset + 1_000))
             held.close()
-    state = await taken(kafka_settings, now_ms)
+    state = await taken(kafka_settings, later_ms)
     assert not state.stats.copy_used
     assert state.stats.copy_problem
     assert levels(state) == {f"S{i}": 2 if i in (1, 2) else 1 for i in range(50)}
@@ -187,14 +189,14 @@ async def test_a_zombie_is_fenced_and_its_open_transaction_never_seen(
     kafka_settings: Settings,
 ) -> None:
     await fill_inputs(kafka_settings, 9)
-    zombie = emitter_for(kafka_settings, PARTITION)
+    zombie = emitter_of(kafka_settings)
     await restored(kafka_settings, zombie)
     await zombie.commit(checkpoint(1, ["A"]))
     assert zombie._producer is not None
     await zombie._producer.begin_transaction()  # the worker stalls here, its records sent
     await zombie._send([window_output(b"A", 666)], transactional=True)
 
-    owner = emitter_for(kafka_settings, PARTITION)
+    owner = emitter_of(kafka_settings)
     state = await restored(kafka_settings, owner)
     assert state.stats.copy_problem is not None  # the zombie, in this very process, holds it open
     assert levels(state) == {"A": 1}
@@ -210,10 +212,10 @@ async def test_a_zombie_between_checkpoints_is_fenced_at_its_next(
     kafka_settings: Settings,
 ) -> None:
     await fill_inputs(kafka_settings, 9)
-    zombie = emitter_for(kafka_settings, PARTITION)
+    zombie = emitter_of(kafka_settings)
     await restored(kafka_settings, zombie)
     await zombie.commit(checkpoint(1, ["A"]))
-    owner = emitter_for(kafka_settings, PARTITION)
+    owner = emitter_of(kafka_settings)
     await restored(kafka_settings, owner)
     with pytest.raises(FencedError, match="another worker has taken over"):
         await zombie.commit(checkpoint(666, ["A"]))
@@ -239,7 +241,7 @@ class CrashingEmitter(TransactionalEmitter):
 async def test_a_torn_checkpoint_is_invisible(kafka_settings: Settings) -> None:
     await fill_inputs(kafka_settings, 9)
     await commit_all(kafka_settings, [checkpoint(1, ["A", "B"])])
-    crashing = CrashingEmitter(kafka_settings, PARTITION)
+    crashing = CrashingEmitter(kafka_settings, Cluster(kafka_settings), PARTITION)
     await restored(kafka_settings, crashing)
     with pytest.raises(KeyboardInterrupt):
         await crashing.commit(
@@ -256,7 +258,7 @@ async def test_an_output_above_the_brokers_limit_fails_the_checkpoint_and_says_s
     kafka_settings: Settings,
 ) -> None:
     await fill_inputs(kafka_settings, 9)
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     await restored(kafka_settings, emitter)
     huge = Output(topics.DEAD_LETTERS, encode_records([(b"A", bytes(9_000_000), [])])[0])
     name = kafka_settings.topic(topics.DEAD_LETTERS)
@@ -272,7 +274,7 @@ async def test_an_output_above_the_brokers_limit_fails_the_checkpoint_and_says_s
 async def test_a_missing_output_topic_fails_the_checkpoint_and_is_named(
     kafka_settings: Settings,
 ) -> None:
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     emitter.delivery_timeout_s = 1.0
     await restored(kafka_settings, emitter)
     output = Output("no-such-topic", window_output(b"A", 1).batch)
@@ -284,7 +286,7 @@ async def test_a_missing_output_topic_fails_the_checkpoint_and_is_named(
 async def test_stopping_fails_a_checkpoint_that_is_being_sent_at_once(
     kafka_settings: Settings,
 ) -> None:
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     await restored(kafka_settings, emitter)
     unsendable = Output("no-such-topic", window_output(b"A", 1).batch)
     commit = asyncio.create_task(emitter.commit(checkpoint(1, ["A"], outputs=[unsendable])))
@@ -339,7 +341,7 @@ async def test_a_cut_goes_when_the_input_it_cut_has_gone(kafka_settings: Setting
     admin = KafkaAdminClient(bootstrap_servers=kafka_settings.bootstrap_servers)
     admin.delete_records({AdminTopicPartition(kafka_settings.topic(topics.ORDERS), PARTITION): 2})
     admin.close()
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     state = await restored(kafka_settings, emitter)
     assert (state.cuts, state.stats.cuts_expired) == (cuts[1:], 1)
     await emitter.commit(checkpoint(5, ["A"]))
@@ -356,7 +358,7 @@ async def test_reference_topics_are_read_from_their_start_to_their_end(
     await publish(kafka_settings, topics.STOCK_LEVELS, levels_of_stock)
     found: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
     read_on: dict[str, int] = {}
-    async with reader_for(kafka_settings, PARTITION) as reader:
+    async with Cluster(kafka_settings).reader(PARTITION) as reader:
         async for fetch in references(reader):
             for one in iter_records(fetch.data, fetch.first_offset):
                 found.setdefault(fetch.topic, []).append((one.key, one.value))
@@ -370,7 +372,7 @@ async def test_duplicates_are_looked_for_in_this_generation_and_the_one_before(
 ) -> None:
     await fill_inputs(kafka_settings, 25)
     marker = checkpoint(23, []).marker
-    async with reader_for(kafka_settings, PARTITION) as reader:
+    async with Cluster(kafka_settings).reader(PARTITION) as reader:
         seen: dict[str, list[int]] = {}
         async for fetch in seen_before(reader, marker, 10):
             offsets_read = [r.offset for r in iter_records(fetch.data, fetch.first_offset)]
@@ -397,7 +399,7 @@ async def test_at_least_once_writes_the_marker_last_and_loses_nothing(
     await fill_inputs(plain, 9)
     await commit_all(plain, [checkpoint(1, ["A", "B"])])
     huge = Output(topics.DEAD_LETTERS, encode_records([(b"A", bytes(9_000_000), [])])[0])
-    emitter = emitter_for(plain, PARTITION)
+    emitter = emitter_of(plain)
     await restored(plain, emitter)
     with pytest.raises(BrokerError, match=r"max\.message\.bytes"):
         await emitter.commit(checkpoint(2, ["A"], outputs=[window_output(b"A", 2), huge]))
@@ -458,20 +460,18 @@ async def commit_all(
     settings: Settings, checkpoints: Sequence[Checkpoint], partition: int = PARTITION
 ) -> None:
     """One worker's life: restore, these checkpoints, a clean stop."""
-    emitter = emitter_for(settings, partition)
+    emitter = emitter_of(settings, partition)
     await restored(settings, emitter)
     for one in checkpoints:
         await emitter.commit(one)
     await emitter.stop()
 
 
-async def taken(
-    settings: Settings, now_ms: int | None = None, partition: int = PARTITION
-) -> Restored:
+async def taken(settings: Settings, later_ms: int = 0, partition: int = PARTITION) -> Restored:
     """What a worker finds that is given the partition, and gives it back at once."""
-    emitter = emitter_for(settings, partition)
+    emitter = emitter_of(settings, partition)
     try:
-        return await restored(settings, emitter, now_ms)
+        return await restored(settings, emitter, later_ms)
     finally:
         await emitter.stop()
 
@@ -487,7 +487,7 @@ async def test_a_broker_that_goes_away_fails_the_checkpoint_and_nothing_is_lost(
     kafka: Kafka, kafka_settings: Settings
 ) -> None:
     await fill_inputs(kafka_settings, 9)
-    emitter = emitter_for(kafka_settings, PARTITION)
+    emitter = emitter_of(kafka_settings)
     emitter.delivery_timeout_s = 1.0
     await restored(kafka_settings, emitter)
     await emitter.commit(checkpoint(1, ["A", "B"]))
@@ -497,7 +497,7 @@ async def test_a_broker_that_goes_away_fails_the_checkpoint_and_nothing_is_lost(
             await emitter.commit(checkpoint(2, ["A"]))
         await emitter.stop()
         with pytest.raises(BrokerError, match="cannot start"):
-            await emitter_for(kafka_settings, PARTITION).start()
+            await emitter_of(kafka_settings).start()
     finally:
         kafka.start()
     state = await taken(kafka_settings)

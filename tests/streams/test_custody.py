@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from streams import topics
+from streams.cluster import Cluster, SystemClock
 from streams.core_thread import CoreThread
 from streams.custody import FAULTS_MAX, Custody
 from streams.emit import PlainEmitter
@@ -31,7 +32,7 @@ class QuietGroup:
 def opened(settings: Settings) -> Owned:
     pipeline = Pipeline(settings, 0, 1, None, nothing_restored(), HASH_KEY)
     starts = dict.fromkeys(topics.INPUT_TOPICS, 0)
-    return Owned(0, pipeline, PlainEmitter(settings, 0), starts, {})
+    return Owned(0, pipeline, PlainEmitter(settings, Cluster(settings), 0), starts, {})
 
 
 async def settled(custody: Custody) -> None:
@@ -52,7 +53,7 @@ async def test_a_checkpoint_that_cannot_be_encoded_discards_the_partition_and_no
         opens.append(opened(settings))
         return opens[-1]
 
-    custody = Custody(core, open_partition, QuietGroup(), Monitor())
+    custody = Custody(core, open_partition, QuietGroup(), Monitor(), SystemClock())
     custody.assigned = {0}
     await custody.restore(0, custody.term, asyncio.Semaphore(1))
     for round_ in range(FAULTS_MAX + 1):

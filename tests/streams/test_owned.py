@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from streams.checkpoint import Restored, RestoreStats
+from streams.cluster import Cluster
 from streams.codec.decode import Fetch
 from streams.emit import emitter_for
 from streams.owned import Owned
@@ -28,7 +29,7 @@ def owned(tmp_path: Path) -> Owned:
     return Owned(
         partition=0,
         pipeline=Pipeline(settings, 0, 4, None, restored, (1, 2)),
-        emitter=emitter_for(settings, 0),
+        emitter=emitter_for(settings, Cluster(settings), 0),
         expected=dict.fromkeys(INPUT_TOPICS, 10),
         committed={},
     )

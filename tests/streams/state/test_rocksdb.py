@@ -9,8 +9,10 @@ import pytest
 from streams.errors import StateError
 from streams.state import snapshot
 from streams.state.changelog import Change, Image
+from streams.state.disk import CopyInUseError
+from streams.state.local_copy import LocalCopy, Place
 from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY
-from streams.state.rocksdb import CopyInUseError, LocalCopy, Place
+from streams.state.rocksdb import RocksDisk, RocksStore
 
 NOW_MS = 1_700_000_000_000
 PLACE = Place(offset=17, identity="0123", identity_offset=3, written_ms=NOW_MS)
@@ -19,7 +21,7 @@ ROWS: list[Change] = [(b"SKU-%03d" % i, b"row %d" % i) for i in range(300)]
 
 
 def copy_with(folder: Path, changes: list[Change], place: Place = PLACE) -> LocalCopy:
-    copy = LocalCopy(folder)
+    copy = LocalCopy(RocksDisk(), folder)
     copy.open()
     copy.write(changes, place)
     return copy
@@ -32,7 +34,7 @@ def flip(path: Path, at: int, count: int = 8) -> None:
 
 
 def test_a_new_copy_is_empty_and_says_so(tmp_path: Path) -> None:
-    copy = LocalCopy(tmp_path / "deep" / "p0")
+    copy = LocalCopy(RocksDisk(), tmp_path / "deep" / "p0")
     copy.open()
     assert copy.place(NOW_MS, DAY_MS) is None
     assert copy.load() == Image()
@@ -74,7 +76,7 @@ def test_a_copy_too_old_or_dated_by_a_wrong_clock_is_refused(tmp_path: Path, age
 
 def test_a_copy_in_use_is_left_alone(tmp_path: Path) -> None:
     first = copy_with(tmp_path / "p0", ROWS)
-    second = LocalCopy(tmp_path / "p0")
+    second = LocalCopy(RocksDisk(), tmp_path / "p0")
     with pytest.raises(CopyInUseError, match="p0"):
         second.open()
     assert len(first.load().rows) == len(ROWS)
@@ -95,7 +97,7 @@ def test_an_abandoned_copy_is_never_opened_again(tmp_path: Path) -> None:
     copy.open()  # as a thread may that was started before
     with pytest.raises(StateError, match="closed"):
         copy.load()
-    other = LocalCopy(tmp_path / "p0")
+    other = LocalCopy(RocksDisk(), tmp_path / "p0")
     other.open()
     assert len(other.load().rows) == len(ROWS)
     other.close()
@@ -116,8 +118,8 @@ def test_a_corrupt_table_is_noticed_and_never_read_as_fewer_rows(tmp_path: Path,
     rng = np.random.default_rng(7)
     rows: list[Change] = [(b"SKU-%05d" % i, rng.bytes(400)) for i in range(5_000)]
     copy = copy_with(folder, rows)
-    assert copy._db is not None
-    copy._db.flush()
+    assert isinstance(copy._store, RocksStore)
+    copy._store.db.flush()
     copy.close()
     table = max(folder.glob("*.sst"), key=lambda path: path.stat().st_size)
     flip(table, int(table.stat().st_size * at))
@@ -134,7 +136,7 @@ def test_a_torn_log_leaves_whole_checkpoints(tmp_path: Path) -> None:
     copy = copy_with(folder, [*ROWS, (MARKER_KEY, b"one")])
     second: list[Change] = [(key, b"second") for key, _ in ROWS]
     copy.write([*second, (MARKER_KEY, b"two")], Place(99, "0123", 3, NOW_MS))
-    crashed = LocalCopy(shutil.copytree(folder, tmp_path / "crashed"))
+    crashed = LocalCopy(RocksDisk(), shutil.copytree(folder, tmp_path / "crashed"))
     copy.close()
     (log,) = (tmp_path / "crashed").glob("*.log")
     log.write_bytes(log.read_bytes()[:-1_000])
@@ -150,8 +152,8 @@ def test_a_copy_whose_bookkeeping_is_damaged_is_noticed(tmp_path: Path, damage: 
     folder = tmp_path / "p0"
     copy = copy_with(folder, ROWS)
     if damage == "place":
-        assert copy._db is not None
-        copy._db[b"\x00place"] = b"\x00\x00\x00\x00{}"
+        assert isinstance(copy._store, RocksStore)
+        copy._store.db[b"\x00place"] = b"\x00\x00\x00\x00{}"
     copy.close()
     if damage == "manifest":
         next(folder.glob("MANIFEST-*")).write_bytes(b"garbage")

@@ -1,0 +1,57 @@
+"""All that the shells of a worker reach outside its own memory: clocks, the broker, the disk.
+
+They are given it, so that the same code runs on Kafka and this machine (cluster.py) and wherever
+else somebody keeps to what is written here.
+"""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from streams.state.disk import Disk
+from streams.state.partition_reader import PartitionReader
+
+
+class Clock(Protocol):
+    """Nobody else says what time it is."""
+
+    def monotonic_ms(self) -> int:
+        """For durations: never set back."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970."""
+
+
+class Producer(Protocol):
+    """What an emitter asks of `AIOKafkaProducer`, and raises as that does; and an end to it."""
+
+    async def start(self) -> None: ...
+    async def begin_transaction(self) -> None: ...
+    async def commit_transaction(self) -> None: ...
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> "asyncio.Future[Any]":
+        """`batch` is a BatchBuilder; the future holds the `offset` of its first record."""
+
+    async def discard(self) -> None:
+        """Sends nothing more, and lets go of the broker; what is unanswered stays so."""
+
+
+class Outside(Protocol):
+    """Of one worker. Topics are named as on the broker by producers, else logically."""
+
+    clock: Clock
+    disk: Disk
+
+    def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Producer:
+        """Idempotent; with an id, transactional. Not started yet."""
+
+    def reader(self, partition: int) -> AbstractAsyncContextManager[PartitionReader]:
+        """Reads the logs of one partition number. Entering it raises BrokerError."""
+
+    async def group_offsets(self, partition: int) -> dict[str, int]:
+        """What the group has committed of the event topics, by logical name; those it has not are
+        left out. Raises BrokerError.
+        """
+
+    def new_identity(self) -> bytes:
+        """16 bytes that nobody had before, for a new changelog."""
