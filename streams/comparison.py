@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections import Counter
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -204,12 +205,17 @@ class PartitionComparison:
 
 def _fault(found: Refused, expected: Refusal, bytes_max: int) -> str:
     """What is wrong with a refused record; empty when nothing is. Keys and values above `bytes_max`
-    are cut.
+    are cut, and shoppers replaced.
     """
     if found.reason != expected.reason:
         return f"reason {found.reason}"
-    if (found.value_length, found.value_sha256) != expected[2:]:
-        return f"value of {found.value_length} bytes, SHA-256 {found.value_sha256}"
+    if found.value_length != expected.value_length:
+        return f"value of {found.value_length} bytes"
+    if found.value_sha256 != expected.value_sha256:
+        return (
+            f"SHA-256 {found.value_sha256}; is FLASHCAST_PSEUDONYM_KEY the one that the workers had"
+            " when they wrote it?"
+        )
     try:
         key = None if found.key is None else base64.b64decode(found.key, validate=True)
         value = base64.b64decode(found.value or "", validate=True)
@@ -217,6 +223,8 @@ def _fault(found: Refused, expected: Refusal, bytes_max: int) -> str:
         return f"base64: {error}"
     if key != (expected.key and expected.key[:bytes_max]):
         return f"key {key!r}"
-    if len(value) != min(expected.value_length, bytes_max):
+    if len(value) != min(expected.shown_length, bytes_max):
         return f"{len(value)} bytes of value"
+    if len(value) == expected.shown_length and sha256(value).hexdigest() != expected.value_sha256:
+        return "a value that is not the one of its SHA-256"
     return ""

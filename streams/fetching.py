@@ -49,12 +49,14 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
         authority = str(settings.ssl_ca_file) if settings.ssl_ca_file else None
         context = ssl.create_default_context(cafile=authority)
         if settings.ssl_certificate_file is not None:
-            context.load_cert_chain(settings.ssl_certificate_file, settings.ssl_key_file)
+            secret = settings.ssl_key_password
+            password = "" if secret is None else secret.get_secret_value()  # None would ask for it
+            context.load_cert_chain(settings.ssl_certificate_file, settings.ssl_key_file, password)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"KAFKA_SSL_CA_FILE = {settings.ssl_ca_file}, KAFKA_SSL_CERTIFICATE_FILE = "
             f"{settings.ssl_certificate_file}, KAFKA_SSL_KEY_FILE = {settings.ssl_key_file}: "
-            f"cannot be used: {error}"
+            f"cannot be used: {error}; is KAFKA_SSL_KEY_PASSWORD right, if the key has one?"
         ) from None
     return context
 

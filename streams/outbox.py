@@ -16,6 +16,7 @@ import msgspec
 from streams import topics
 from streams.checkpoint import Output
 from streams.codec.decode import Original
+from streams.codec.pseudonyms import Pseudonyms
 from streams.codec.write import RecordBatch, encode_records
 from streams.records import (
     CapacityForecast,
@@ -91,14 +92,20 @@ def encode_decision(record: Decision, source: str) -> tuple[str, Encoded]:
 
 
 def refused_record(
-    topic: str, partition: int, original: Original, reason: str, detail: str, bytes_max: int
+    topic: str,
+    partition: int,
+    original: Original,
+    reason: str,
+    detail: str,
+    bytes_max: int,
+    pseudonyms: Pseudonyms,
 ) -> Refused:
-    """The record as it came, with where from and why; key, value and headers as far as `bytes_max`
-    allows, so that no record makes a dead letter that its topic refuses.
+    """The record without its shopper, with where from and why; key, value and headers as far as
+    `bytes_max` allows, so that no record makes a dead letter that its topic refuses.
     """
-    value, key = original.value, original.key
-    headers, whole = refused_headers(original.headers, bytes_max)
-    truncated = not whole or max(len(value or b""), len(key or b"")) > bytes_max
+    key, value, value_whole = pseudonyms.record(original.key, original.value)
+    headers, whole = refused_headers(pseudonyms.headers(original.headers), bytes_max)
+    cut = max(len(value or b""), len(key or b"")) > bytes_max
     return Refused(
         topic=topic,
         partition=partition,
@@ -109,9 +116,9 @@ def refused_record(
         key=None if key is None else _base64(key[:bytes_max]),
         value=None if value is None else _base64(value[:bytes_max]),
         headers=headers,
-        value_length=0 if value is None else len(value),
+        value_length=len(original.value or b""),
         value_sha256=hashlib.sha256(value or b"").hexdigest(),
-        truncated=truncated,
+        truncated=cut or not (whole and value_whole),
     )
 
 
@@ -140,8 +147,9 @@ def _base64(data: bytes) -> str:
 class Outbox:
     """Collects the outputs of one partition in the order in which they arose."""
 
-    def __init__(self, source: str, dead_letter_bytes_max: int) -> None:
+    def __init__(self, source: str, dead_letter_bytes_max: int, pseudonyms: Pseudonyms) -> None:
         self._source = source
+        self._pseudonyms = pseudonyms
         self._bytes_max = dead_letter_bytes_max
         self._batches: list[Output] = []
         self._records: dict[str, list[Encoded]] = {}
@@ -171,11 +179,13 @@ class Outbox:
         reason: str,
         detail: str,
     ) -> None:
-        """A late event or dead letter, with the key it came with."""
-        refused = refused_record(topic, partition, original, reason, detail, self._bytes_max)
+        """A late event or dead letter, with the key that it is published with."""
+        refused = refused_record(
+            topic, partition, original, reason, detail, self._bytes_max, self._pseudonyms
+        )
         event_id = refused_id(topic, partition, original.offset)
         headers = cloud_event_headers(to_topic, event_id, self._source, original.timestamp_ms)
-        key = original.key[: self._bytes_max] if original.key is not None else None
+        key = None if refused.key is None else base64.b64decode(refused.key)
         self._add(to_topic, (key, msgspec.json.encode(refused), headers))
 
     def _add(self, topic: str, encoded: Encoded) -> None:

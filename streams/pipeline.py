@@ -25,6 +25,7 @@ from models.prediction import Prediction
 from streams import closing, topics
 from streams.checkpoint import Checkpoint, Restored
 from streams.codec.decode import START, Decoder, Fetch, Position
+from streams.codec.pseudonyms import Pseudonyms
 from streams.deciding import Decider, Origin
 from streams.errors import Reason
 from streams.inputs import EventInput, FetchQueue
@@ -61,7 +62,8 @@ class Pipeline:
         self.skus = SkuTable(partition, partitions, settings.partitioner, hash_key)
         self.windows = Windows(WindowsConfig.of(settings), self.skus)
         source = f"/{settings.topic_prefix}{settings.application}/{partition}"
-        self.outbox = Outbox(source, settings.dead_letter_bytes_max)
+        pseudonyms = Pseudonyms(settings.pseudonym_key)
+        self.outbox = Outbox(source, settings.dead_letter_bytes_max, pseudonyms)
         self.decider = Decider(settings, partition, forecaster, self.outbox)
         self.counts: Counter[tuple[str, ...]] = Counter()
         offsets = restored.marker.offsets if restored.marker else {}

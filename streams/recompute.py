@@ -4,7 +4,8 @@
     decode -> partition -> duplicate? -> late? -> apply          (nothing here is shared with the
                                                                   windows of the worker)
 
-Only the wire contract itself (`streams.codec.strict`) is the same code. Whether an event is late
+Only the wire contract itself (`streams.codec.strict`), and what of a refused record may be shown
+(`streams.codec.pseudonyms`), are the same code. Whether an event is late
 depends on its own topic partition: on the greatest event time at smaller offsets, and on the cuts
 that the worker recorded when it closed buckets because the partition was silent.
 """
@@ -17,6 +18,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from streams.codec.plain import Record
+from streams.codec.pseudonyms import Pseudonyms
 from streams.codec.strict import decode_event
 from streams.errors import ContractError, Reason
 from streams.placement import Placement
@@ -62,12 +64,15 @@ class Place(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A record that must be in `late-events` or `dead-letters`."""
+    """A record that must be in `late-events` or `dead-letters`. `key`, the digest and
+    `shown_length` are of what is published of it, before it is cut.
+    """
 
     reason: str
     key: bytes | None
     value_length: int
     value_sha256: str
+    shown_length: int
 
 
 class Cut(NamedTuple):
@@ -109,6 +114,7 @@ class PartitionRules:
         cuts: Iterable[Cut],
     ) -> None:
         self._settings = settings
+        self._pseudonyms = Pseudonyms(settings.pseudonym_key)
         self._kind = kind
         self._topic = EVENT_TOPICS[kind]
         self._partition = partition
@@ -126,11 +132,16 @@ class PartitionRules:
         into.outcomes[self._topic, outcome] += 1
         if outcome in (Outcome.LATE, Outcome.DEAD_LETTER):
             place = Place(self._topic, self._partition, record.offset)
-            value = record.value or b""
-            refusal = Refusal(reason, record.key, len(value), hashlib.sha256(value).hexdigest())
+            refusal = self._refusal(reason, record)
             (into.late if outcome is Outcome.LATE else into.dead)[place] = refusal
             into.reasons[reason] += 1
         return outcome
+
+    def _refusal(self, reason: str, record: Record) -> Refusal:
+        key, shown, _ = self._pseudonyms.record(record.key, record.value)
+        shown = shown or b""
+        digest = hashlib.sha256(shown).hexdigest()
+        return Refusal(reason, key, len(record.value or b""), digest, len(shown))
 
     def _judged(self, record: Record, into: Recomputed) -> tuple[Outcome, str]:
         tolerance_ms = self._settings.future_tolerance_ms

@@ -234,12 +234,15 @@ class CapacityShare(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """A late event or a dead letter: the record as it came, where it came from, and why it was
-    refused.
+    """A late event or a dead letter: the record without its shopper, where it came from, and why
+    it was refused. The record itself lies there, at `topic`, `partition` and `offset`.
 
-    `value`, `key` and header values are base64. Of what is above the limit only the head is there,
-    and headers are left out once they are too many: `truncated` is then true; `value_length` and
-    `value_sha256` are always of the whole value.
+    `value`, `key` and header values are base64. In them `user_id`, and whatever cannot be told from
+    one, is a pseudonym (`p-` and 32 hexadecimal digits) or the word `redacted`: so are a key that
+    is not the record's own SKU and the contents of most headers, and what comes after the first
+    doubtful place in broken JSON. `truncated` says that something was left out: the end of broken
+    JSON, what is above the size limit, headers that are too many. `value_length` is that of the
+    value as it came; `value_sha256` is of the value as published, before it is cut to size.
     """
 
     topic: str

@@ -29,6 +29,10 @@ from streams.records import (
 AT_MS: Final = 1_764_320_400_000  # 2025-11-28, nine in the morning, UTC
 HOUR_MS: Final = 3_600_000
 SKU: Final = "LAMP-0042"
+LATE: Final = (
+    b'{"event_id":"e-8","sku":"LAMP-0042","user_id":"p-5a6bc504cc284aa5cb7235b6c0ec5e41",'
+    b'"event_time_ms":1764320391880,"price_cents":12900}'
+)
 SPOILT: Final = b'{"event_id":"e-9","sku":"LAMP-0042","price_cents":-5}'
 
 
@@ -42,7 +46,7 @@ def _refused(topic: str, reason: str, detail: str, value: bytes) -> Refused:
         detail=detail,
         key=base64.b64encode(SKU.encode()).decode(),
         value=base64.b64encode(value).decode(),
-        headers=[("trace", base64.b64encode(b"00-4bf92f").decode())],
+        headers=[("traceparent", base64.b64encode(b"00-4bf92f").decode())],
         value_length=len(value),
         value_sha256=hashlib.sha256(value).hexdigest(),
         truncated=False,
@@ -140,7 +144,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         policy_version="capacity-1",
     ),
     topics.LATE_EVENTS: _refused(
-        topics.CLICKS, "late", "9,120 ms behind the newest event, 5,000 allowed", b"{}"
+        topics.CLICKS, "late", "9,120 ms behind the newest event, 5,000 allowed", LATE
     ),
     topics.DEAD_LETTERS: _refused(
         topics.ORDERS, Reason.MISSING_FIELD, "user_id is missing", SPOILT

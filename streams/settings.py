@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     ssl_ca_file: Path | None = Field(None, validation_alias=_kafka("ssl_ca_file"))
     ssl_certificate_file: Path | None = Field(None, validation_alias=_kafka("ssl_certificate_file"))
     ssl_key_file: Path | None = Field(None, validation_alias=_kafka("ssl_key_file"))
+    ssl_key_password: SecretStr | None = Field(None, validation_alias=_kafka("ssl_key_password"))
 
     # identity and guarantee
     application: str = Field("flashcast", pattern=r"^[A-Za-z0-9._-]{1,100}$")
@@ -113,6 +114,8 @@ class Settings(BaseSettings):
     dedupe_horizon_records: int = Field(1_000_000, ge=1_000, le=100_000_000)
     # a larger value is cut to its head; at most so much that the rest still fits a batch beside it
     dead_letter_bytes_max: int = Field(65_536, ge=256, le=131_072)
+    # shoppers in late events and dead letters become pseudonyms under it, else the word `redacted`
+    pseudonym_key: SecretStr | None = Field(None, min_length=16)
 
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)
@@ -135,7 +138,8 @@ class Settings(BaseSettings):
     # web and logs
     web_host: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65_535)
-    web_token: SecretStr | None = None  # required to bind anything but loopback
+    # required to bind anything but loopback; long, since nothing slows down who guesses
+    web_token: SecretStr | None = Field(None, min_length=16)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
@@ -242,6 +246,12 @@ def variable_of(field: str) -> str:
     return prefix + field.upper()
 
 
+def _may_be_shown(field: str) -> bool:
+    """No secret, and nothing under a name that is no setting, which may be a secret misspelt."""
+    known = Settings.model_fields.get(field)
+    return known is not None and "SecretStr" not in str(known.annotation)
+
+
 def _not_json(error: SettingsError) -> str:
     names = [name for name in Settings.model_fields if f'"{name}"' in str(error)]
     return ", ".join(
@@ -255,8 +265,7 @@ def _explained(error: ValidationError) -> str:
         name = str(one["loc"][0]).lower().removeprefix("kafka_") if one["loc"] else ""
         inner = "".join(f"[{part}]" for part in one["loc"][1:])
         variable = variable_of(name)
-        secret = "PASSWORD" in variable or "TOKEN" in variable
         message = one["msg"].removeprefix("Value error, ")
-        shown = "" if secret else f" = {one['input']!r}"
+        shown = f" = {one['input']!r}" if _may_be_shown(name) else ""
         lines.append(f"{variable}{inner}{shown}: {message}" if name else message)
     return "\n".join(lines)

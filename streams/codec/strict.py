@@ -77,6 +77,16 @@ def _contract(record: type[msgspec.Struct]) -> _Contract:
 
 _EVENTS: Final = tuple(_contract(event) for event in EVENT_TYPES)
 _ENTRIES: Final = {topic: _contract(entry) for topic, entry in ENTRY_TYPES.items()}
+CONTRACT_NAMES: Final = frozenset().union(*(one.names for one in (*_EVENTS, *_ENTRIES.values())))
+_KINDS: Final[dict[type, str]] = {
+    str: "a string",
+    int: "an integer",
+    float: "a fraction",
+    bool: "a boolean",
+    type(None): "null",
+    list: "a list",
+    dict: "an object",
+}
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 
@@ -152,16 +162,17 @@ def _required_object(value: bytes | None) -> dict[str, Any]:
         raise ContractError(
             Reason.NOT_UTF8, f"byte {error.start} of the value: {error.reason}"
         ) from None
-    if _nesting(value) > NESTING_MAX:
+    if nesting(value) > NESTING_MAX:
         raise ContractError(Reason.NOT_JSON, f"nested deeper than {NESTING_MAX}")
     try:
         parsed = msgspec.json.decode(value)
     except msgspec.ValidationError as error:  # a number that no field could hold
         raise ContractError(Reason.OUT_OF_RANGE, str(error)) from None
     except msgspec.DecodeError as error:
-        raise ContractError(Reason.NOT_JSON, f"{error}: {_shown(value)}") from None
+        raise ContractError(Reason.NOT_JSON, str(error)) from None
     if not isinstance(parsed, dict):
-        raise ContractError(Reason.WRONG_TYPE, f"the value is no JSON object: {_shown(value)}")
+        said = f"the value is {_kind(parsed)}, not an object"
+        raise ContractError(Reason.WRONG_TYPE, said)
     return parsed
 
 
@@ -169,7 +180,7 @@ def _require_key(key: bytes | None, sku: str) -> None:
     if not key:
         raise ContractError(Reason.KEY_MISSING, f"no key; it must be the sku {_shown(sku)}")
     if key != sku.encode():
-        raise ContractError(Reason.KEY_MISMATCH, f"key {_shown(key)} is not the sku {_shown(sku)}")
+        raise ContractError(Reason.KEY_MISMATCH, f"the key is not the sku {_shown(sku)}")
 
 
 def _require_fields(contract: _Contract, fields: Mapping[str, Any]) -> None:
@@ -183,8 +194,8 @@ def _require_fields(contract: _Contract, fields: Mapping[str, Any]) -> None:
         if value is None and not field.required:
             continue
         if type(value) is not (str if field.is_text else int):  # exactly: True would pass for 1
-            words = "a string" if field.is_text else "an integer"
-            raise ContractError(Reason.WRONG_TYPE, f"{field.name} is {_shown(value)}, not {words}")
+            said = f"{field.name} is {_kind(value)}, not {_kind('' if field.is_text else 0)}"
+            raise ContractError(Reason.WRONG_TYPE, said)
     for field in present:
         if field.name != EVENT_TIME:
             _require_range(field, fields[field.name])
@@ -209,15 +220,24 @@ def _require_range(field: _Field, value: str | int | None) -> None:
         raise ContractError(Reason.OUT_OF_RANGE, "sku begins with the character U+0000")
 
 
-def _nesting(value: bytes) -> int:
-    """How deep brackets nest; exact for JSON, and only looked at closely when there are many."""
+def nesting(value: bytes) -> int:
+    """How deep brackets nest, up to one more than is allowed; exact for JSON, and only looked at
+    closely when there are many.
+    """
     if value.count(b"[") + value.count(b"{") <= NESTING_MAX:
         return 0
     depth = deepest = 0
     for bracket in _BRACKET.finditer(_STRING.sub(b"", value)):
         depth += 1 if bracket[0] in b"[{" else -1
         deepest = max(deepest, depth)
+        if deepest > NESTING_MAX:
+            break  # deep enough for a verdict
     return deepest
+
+
+def _kind(value: object) -> str:
+    """What a JSON value is. Never the value itself, which may be a shopper's."""
+    return _KINDS[type(value)]
 
 
 def _shown(value: object) -> str:

@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import hmac
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from streams.topics import DEAD_LETTERS, LATE_EVENTS
 BASE_MS = 1_600_000_000_000
 NOW_MS = BASE_MS + 10_000_000
 CLOSED_MS = BASE_MS + 30_000
+BROKEN = b'{"sku":"a","user_id":"u'
+KEY = "a key of some length"
 
 
 def settings(**changed: Any) -> Settings:
@@ -29,12 +32,12 @@ def log() -> list[Record]:
         fields = {"event_id": f"e{offset}", "sku": "a", "user_id": "u", "price_cents": 100,
                   "event_time_ms": BASE_MS + second * 1_000}  # fmt: skip
         records.append(Record(offset, NOW_MS, b"a", msgspec.json.encode(fields), []))
-    return [*records, Record(5, NOW_MS, b"a", b"{", [])]
+    return [*records, Record(5, NOW_MS, b"a", BROKEN, [])]
 
 
-def recomputed() -> Recomputed:
+def recomputed(**changed: Any) -> Recomputed:
     found = Recomputed()
-    rules = PartitionRules(settings(), 0, 0, Placement("murmur2", 1), [])
+    rules = PartitionRules(settings(**changed), 0, 0, Placement("murmur2", 1), [])
     for record in log():
         rules.add(record, found)
     return found
@@ -45,13 +48,27 @@ def window(second: int, offset: int, clicks: int = 1, key: bytes = b"a") -> Reco
     return Record(offset, NOW_MS, key, msgspec.json.encode(value), [])
 
 
-def refused(offset: int, reason: str, **changed: Any) -> Record:
+def pseudonym(told: bytes, key: str | None) -> bytes:
+    if key is None:
+        return b"redacted"
+    return b"p-" + hmac.new(key.encode(), told, "sha256").hexdigest()[:32].encode()
+
+
+def published(offset: int, key: str | None = None) -> bytes:
+    """What may be shown of the late event (4) or the dead letter (5)."""
+    if offset == 5:
+        return BROKEN[:12] + pseudonym(BROKEN[12:], key)
+    return (log()[offset].value or b"").replace(b'"u"', b'"%b"' % pseudonym(b"u", key))
+
+
+def refused(offset: int, reason: str, under: str | None = None, **changed: Any) -> Record:
     original = log()[offset]
-    value = original.value or b""
+    value = published(offset, under)
     fields: dict[str, Any] = {
         "topic": "shop.clicks", "partition": 0, "offset": offset, "timestamp_ms": NOW_MS,
         "reason": reason, "detail": "", "key": base64.b64encode(b"a").decode(),
-        "value": base64.b64encode(value).decode(), "headers": [], "value_length": len(value),
+        "value": base64.b64encode(value).decode(), "headers": [],
+        "value_length": len(original.value or b""),
         "value_sha256": hashlib.sha256(value).hexdigest(), "truncated": False, **changed,
     }  # fmt: skip
     event_id = refused_id(fields["topic"], 0, fields["offset"]).encode()
@@ -69,7 +86,7 @@ def compared(
     comparison = PartitionComparison(
         settings(**changed),
         0,
-        recomputed(),
+        recomputed(**changed),
         CLOSED_MS,
         {"clicks": processed_to},
         differences,
@@ -88,6 +105,7 @@ def compared(
 WINDOWS = [window(0, 0), window(10, 1), window(20, 2)]
 LATE = [refused(4, "late")]
 DEAD = [refused(5, "not_json")]
+OTHER = base64.b64encode(published(5).replace(b"sku", b"ska")).decode()
 
 
 def test_what_the_log_implies_has_no_differences() -> None:
@@ -121,6 +139,8 @@ def test_an_open_bucket_that_was_written_since_is_not_compared() -> None:
         ("dead-letters_differs", WINDOWS, LATE, [refused(5, "not_json", value_length=7)]),
         ("dead-letters_differs", WINDOWS, LATE, [refused(5, "not_json", value="")]),
         ("dead-letters_differs", WINDOWS, LATE, [refused(5, "not_json", key=None)]),
+        ("dead-letters_differs", WINDOWS, LATE, [refused(5, "not_json", value=OTHER)]),
+        ("late-events_differs", WINDOWS, [refused(4, "late", under=KEY)], DEAD),
         ("dead-letters_unexpected", WINDOWS, LATE, [*DEAD, refused(0, "not_json")]),
     ],
 )
@@ -128,6 +148,15 @@ def test_every_departure_is_found_and_named(
     what: str, windows: list[Record], late: list[Record], dead: list[Record]
 ) -> None:
     assert dict(compared(windows, late, dead)[0].counts) == {what: 1}
+
+
+def test_shoppers_are_compared_under_their_pseudonyms() -> None:
+    late, dead = [refused(4, "late", under=KEY)], [refused(5, "not_json", under=KEY)]
+    differences, _ = compared(WINDOWS, late, dead, pseudonym_key=KEY)
+    assert differences.total == 0, differences.listed
+    differences, _ = compared(WINDOWS, late, dead, pseudonym_key=KEY + "!")
+    assert dict(differences.counts) == {"late-events_differs": 1, "dead-letters_differs": 1}
+    assert all("FLASHCAST_PSEUDONYM_KEY" in one.found for one in differences.listed)
 
 
 def test_an_id_that_is_not_of_the_place_is_a_difference() -> None:
@@ -157,7 +186,7 @@ def test_a_dead_letter_of_the_catalog_is_counted_apart() -> None:
 
 
 def test_a_value_above_the_limit_is_compared_by_its_hash() -> None:
-    value = log()[4].value or b""
+    value = published(4)
     cut = base64.b64encode(value[:50]).decode()
     differences = Differences()
     limited = settings(dead_letter_bytes_max=256).model_copy(update={"dead_letter_bytes_max": 50})

@@ -77,17 +77,17 @@ def test_a_dead_letter_fits_a_batch_whatever_headers_its_record_has(
 
 
 def test_headers_that_fit_are_kept_whole_and_in_order() -> None:
-    headers: Headers = [("trace", b"\x00\xff"), ("empty", b""), ("none", None), ("trace", b"2")]
+    headers: Headers = [("ce_id", b"\x00\xff"), ("empty", b""), ("none", None), ("ce_id", b"2")]
     letter, _, _ = dead_letter_of(b"A", b"{", headers)
-    assert letter.headers == [("trace", "AP8="), ("empty", ""), ("none", None), ("trace", "Mg==")]
+    assert letter.headers == [("ce_id", "AP8="), ("empty", ""), ("none", None), ("ce_id", "Mg==")]
     assert not letter.truncated
 
 
 def test_headers_too_large_are_left_out_from_there_on_and_that_is_said() -> None:
-    headers = [("a", b"1"), ("large", b"x" * 10_000), ("b", b"2")]
+    headers = [("ce_id", b"1"), ("ce_source", b"x" * 10_000), ("ce_type", b"2")]
     letter, _, _ = dead_letter_of(b"A", b"{", headers, dead_letter_bytes_max=256)
-    assert [name for name, _ in letter.headers] == ["a", "large", "b"]
+    assert [name for name, _ in letter.headers] == ["ce_id", "ce_source", "ce_type"]
     assert letter.truncated, "the content of one was cut"
     many, _, _ = dead_letter_of(b"A", b"{", [*headers] * 9, dead_letter_bytes_max=256)
-    assert [name for name, _ in many.headers] == ["a", "large", "b", "a"]
+    assert [name for name, _ in many.headers] == ["ce_id", "ce_source", "ce_type", "ce_id"]
     assert many.truncated
