@@ -12,6 +12,7 @@ Whose fault an error is, is its type. A message says what was wrong, with the va
 """
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -29,6 +30,11 @@ class Reason(StrEnum):
     WRONG_PARTITION = "wrong_partition"
     EVENT_TIME_UNIT = "event_time_unit"
     EVENT_TIME_FUTURE = "event_time_future"
+    SKU_UNKNOWN = "sku_unknown"  # not admitted: the catalog has no entry for it
+    SKU_LIMIT = "sku_limit"  # not admitted: there are as many SKUs as there may be
+
+
+NOT_ADMITTED: Final = (Reason.SKU_UNKNOWN, Reason.SKU_LIMIT)
 
 
 class FlashcastError(Exception):

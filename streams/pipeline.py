@@ -23,7 +23,9 @@ from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.prediction import Prediction
 from streams import closing, topics
+from streams.admission import Admission
 from streams.checkpoint import Checkpoint, Restored
+from streams.codec.columns import NO_ROW
 from streams.codec.decode import START, Decoder, Fetch, Position
 from streams.codec.pseudonyms import Pseudonyms
 from streams.deciding import Decider, Origin
@@ -74,8 +76,15 @@ class Pipeline:
             for kind, topic in enumerate(topics.EVENT_TOPICS)
         ]
         self.refusals = Refusals(settings, partition, partitions, self.outbox, self.counts)
+        self.admission = Admission(settings, self.skus, self.decider.reference, self.windows)
         self.references = ReferenceIntake(
-            self.skus, self.decider, self.windows, self.refusals, self.counts, offsets
+            self.skus,
+            self.admission,
+            self.decider,
+            self.windows,
+            self.refusals,
+            self.counts,
+            offsets,
         )
         queues: list[FetchQueue] = [*self.events, *self.references.queues]
         self._inputs = {queue.topic: queue for queue in queues}
@@ -161,7 +170,7 @@ class Pipeline:
         columns = source.decoder.columns
         loaded = source.load()
         if loaded:
-            misplaced = self.skus.rows(source.data, columns)
+            misplaced = self.admission.admit(source.topic, source.data, columns)
             source.refuse(misplaced, Reason.WRONG_PARTITION, self.refusals.misplaced_detail)
             self._make_room()
             self.counts["unknown_fields", source.topic] += columns.unknown_fields
@@ -170,6 +179,11 @@ class Pipeline:
         for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
             original = source.original(int(begin + index))
             self.refusals.late(source.topic, original)
+        outside = columns.ok[begin:end] & (columns.row[begin:end] == NO_ROW)
+        outside &= columns.verdict[begin:end] == Verdict.REFUSED
+        source.refuse(
+            (begin + np.flatnonzero(outside)).tolist(), self.admission.reason, self.admission.detail
+        )
         for refusal in source.advance(end):
             original = source.original(refusal.index)
             self.refusals.dead_letter(source.topic, original, refusal.reason, refusal.detail)
@@ -315,11 +329,12 @@ class Pipeline:
         windows = [msgspec.json.decode(value, type=DemandWindow) for value in values]
         if not windows:
             return
-        names = [window.sku.encode() for window in windows]
+        rows = self.skus.rows_of([window.sku.encode() for window in windows], room=0)
+        known = rows >= 0  # the others' rows were given back since
         self.windows.load_history(
-            self.skus.insert_all(names),
+            rows[known].astype(np.int64),
             *(
-                np.array([getattr(window, field) for window in windows], np.int64)
+                np.array([getattr(window, field) for window in windows], np.int64)[known]
                 for field in (
                     "bucket_start_ms",
                     "clicks",
@@ -330,4 +345,3 @@ class Pipeline:
                 )
             ),
         )
-        self._make_room()

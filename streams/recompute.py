@@ -1,18 +1,20 @@
 """The windows worked out again from the log alone, plainly: what `reconcile` compares with.
 
     per topic partition, offset by offset:
-    decode -> partition -> duplicate? -> late? -> apply          (nothing here is shared with the
-                                                                  windows of the worker)
+    decode -> partition -> duplicate? -> late? -> refused? -> apply
+                                                  (nothing here is shared with the worker's windows)
 
 Only the wire contract itself (`streams.codec.strict`), and what of a refused record may be shown
 (`streams.codec.pseudonyms`), are the same code. Whether an event is late
 depends on its own topic partition: on the greatest event time at smaller offsets, and on the cuts
-that the worker recorded when it closed buckets because the partition was silent.
+that the worker recorded when it closed buckets because the partition was silent. Whether its SKU
+was admitted depended on the catalog of that moment, which no log keeps: the dead letter itself says
+so, and is believed of events that would count otherwise and whose SKU cannot have been known.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -112,7 +114,9 @@ class PartitionRules:
         partition: int,
         placement: Placement,
         cuts: Iterable[Cut],
+        not_admitted: Mapping[int, str] | None = None,
     ) -> None:
+        """`not_admitted` are the reasons of dead letters of SKUs without a row, by offset."""
         self._settings = settings
         self._pseudonyms = Pseudonyms(settings.pseudonym_key)
         self._kind = kind
@@ -120,6 +124,8 @@ class PartitionRules:
         self._partition = partition
         self._placement = placement
         self._cuts = sorted(cuts, reverse=True)  # the next one last
+        self._not_admitted = not_admitted or {}
+        self._open_until_ms: dict[str, int] = {}  # end of the last bucket that a SKU counted in
         self._closed_through_ms = 0
         self._greatest_ms = 0
         self._generation = -1
@@ -156,12 +162,16 @@ class PartitionRules:
         ):
             return Outcome.DEAD_LETTER, Reason.WRONG_PARTITION
         repeated = self._enter(event.event_id, record.offset)
-        behind = self._behind(event.event_time_ms, record.offset)
+        watermark_ms = self._watermark_ms(record.offset)
         self._greatest_ms = max(self._greatest_ms, min(event.event_time_ms, record.timestamp_ms))
         if repeated:
             return Outcome.DUPLICATE, ""
-        if behind:
+        if event.event_time_ms < watermark_ms:
             return Outcome.LATE, "late"
+        refused = self._not_admitted.get(record.offset)
+        # a SKU keeps its row while a bucket of it is open, which it is up to this watermark
+        if refused is not None and self._open_until_ms.get(event.sku, 0) <= watermark_ms:
+            return Outcome.DEAD_LETTER, refused
         quantity = 1 if self._kind != ORDER_KIND else getattr(event, "quantity", 1)
         self._apply(event.sku, event.event_time_ms, event.price_cents, quantity, into)
         return Outcome.ACCEPTED, ""
@@ -178,17 +188,18 @@ class PartitionRules:
         self._seen.add(event_id)
         return repeated
 
-    def _behind(self, event_time_ms: int, offset: int) -> bool:
-        """Whether the event lies behind what its topic partition has left behind."""
+    def _watermark_ms(self, offset: int) -> int:
+        """What the topic partition has left behind before this offset."""
         while self._cuts and self._cuts[-1].position <= offset:
             self._closed_through_ms = max(self._closed_through_ms, self._cuts.pop().through_ms)
-        watermark_ms = self._greatest_ms - self._settings.allowed_lateness_ms
-        return event_time_ms < max(watermark_ms, self._closed_through_ms)
+        return max(self._greatest_ms - self._settings.allowed_lateness_ms, self._closed_through_ms)
 
     def _apply(
         self, sku: str, event_time_ms: int, price_cents: int, quantity: int, into: Recomputed
     ) -> None:
         bucket_start_ms = event_time_ms - event_time_ms % self._settings.bucket_ms
+        end_ms = bucket_start_ms + self._settings.bucket_ms
+        self._open_until_ms[sku] = max(end_ms, self._open_until_ms.get(sku, 0))
         sums = into.windows.setdefault(Cell(sku, bucket_start_ms), [0] * 7)
         sums[self._kind] += 1
         if self._kind == ORDER_KIND:

@@ -9,8 +9,7 @@ reported as open and not compared.
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from rich.console import Console
@@ -20,13 +19,12 @@ from streams.comparison import Differences, PartitionComparison, Tally
 from streams.errors import ConfigurationError
 from streams.log_reader import LogReader
 from streams.placement import Placement
+from streams.progressed import Progressed
 from streams.recompute import Cut, Outcome, PartitionRules, Recomputed
 from streams.reconcile_report import ReconcileReport, show
 from streams.settings import Settings
-from streams.state import marker as markers
-from streams.state.changelog import cut_place
-from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY, Marker
-from streams.topics import CHANGELOG, DEAD_LETTERS, DEMAND_WINDOWS, EVENT_TOPICS, LATE_EVENTS
+from streams.state.marker import Marker
+from streams.topics import DEAD_LETTERS, DEMAND_WINDOWS, EVENT_TOPICS, LATE_EVENTS
 
 POLL_S: Final = 0.5
 # where the marker's counts keep each outcome (streams.windows.Verdict)
@@ -36,22 +34,6 @@ _VERDICTS: Final = {
     Outcome.DUPLICATE: 2,
     Outcome.LATE: 4,
 }
-
-
-@dataclass
-class Progressed:
-    """What the worker of one partition has made durable, as far as the changelog was read."""
-
-    marker: Marker | None = None
-    cuts: dict[tuple[str, int], int] = field(default_factory=dict)  # (topic, position) -> through
-    read_to: int = 0
-
-    @property
-    def closed_through_ms(self) -> int:
-        return int(self.marker.core["windows"]["closed_through_ms"]) if self.marker else 0
-
-    def offset(self, topic: str) -> int:
-        return self.marker.offsets.get(topic, 0) if self.marker else 0
 
 
 def run_reconcile(
@@ -123,7 +105,7 @@ class _Job:
             while True:
                 behind, total = 0, 0
                 for partition, done in enumerate(self._progressed):
-                    await self._read_changelog(partition)
+                    await done.read_changelog(self._reader, partition)
                     for topic in EVENT_TOPICS:
                         _, end = await self._reader.bounds(topic, partition)
                         total += end
@@ -140,7 +122,7 @@ class _Job:
         while self._open_buckets() and time.monotonic() < deadline:
             await self._sleep()
             for partition in range(self.partitions):
-                await self._read_changelog(partition)
+                await self._progressed[partition].read_changelog(self._reader, partition)
                 if self._outdated(partition):
                     await self.reconcile(partition)
 
@@ -168,13 +150,17 @@ class _Job:
         done, recomputed = self._progressed[partition], Recomputed()
         self._recomputed[partition] = recomputed
         self._cuts_used[partition] = set(done.cuts)
+        await done.read_not_admitted(self._reader, self._settings, partition)
         with self._progress() as progress:
             for kind, topic in enumerate(EVENT_TOPICS):
                 begin, end = await self._reader.bounds(topic, partition)
                 recomputed.begins[topic] = begin
                 self._judged_to[partition][topic] = end
                 cuts = [Cut(at, through) for (of, at), through in done.cuts.items() if of == topic]
-                rules = PartitionRules(self._settings, kind, partition, self._placement, cuts)
+                refused = done.not_admitted[topic]
+                rules = PartitionRules(
+                    self._settings, kind, partition, self._placement, cuts, refused
+                )
                 bar = progress.add_task(f"{topic}/{partition}", total=end)
                 async for records in self._reader.read(topic, partition, begin, end):
                     for record in records:
@@ -211,18 +197,6 @@ class _Job:
             exact = self._settings.processing_guarantee == "exactly_once"
             if done.marker and exact and done.marker.offsets.items() >= judged_to.items():
                 comparison.compare_counters(_counters(done.marker))
-
-    async def _read_changelog(self, partition: int) -> None:
-        """Read on to the changelog's present end."""
-        done = self._progressed[partition]
-        begin, end = await self._reader.bounds(CHANGELOG, partition)
-        async for records in self._reader.read(CHANGELOG, partition, max(begin, done.read_to), end):
-            for record in records:
-                if record.key == MARKER_KEY and record.value is not None:
-                    done.marker = markers.decode(record.value)
-                elif record.key and record.key.startswith(CUT_KEY_PREFIX) and record.value:
-                    done.cuts[cut_place(record.key)] = _through_ms(record.value)
-        done.read_to = max(end, done.read_to)
 
     def _progress(self) -> Progress:
         return Progress(
@@ -268,12 +242,6 @@ class _Job:
             seconds=round(seconds, 3),
             records_per_s=round(self._records / seconds) if seconds > 0 else 0,
         )
-
-
-def _through_ms(value: bytes) -> int:
-    """A cut's value: up to which event time buckets were closed."""
-    fields: dict[str, Any] = msgspec.json.decode(value)
-    return int(fields["through_ms"])
 
 
 def _counters(marker: Marker) -> dict[str, dict[Outcome, int]]:

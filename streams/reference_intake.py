@@ -5,19 +5,24 @@ refused before comes again; it was reported then.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from streams import topics
+from streams.admission import Admission
 from streams.codec.batches import iter_records
+from streams.codec.columns import NO_ROW
 from streams.codec.decode import Original
 from streams.codec.plain import Record
 from streams.codec.strict import decode_reference
 from streams.deciding import Decider
 from streams.errors import ContractError, Reason
 from streams.inputs import FetchQueue
+from streams.records import CatalogEntry, CompetitorPrice, StockLevel
 from streams.refusals import Refusals
 from streams.sku_table import MISPLACED, SkuTable
 from streams.windows import Windows
+
+Entry = CatalogEntry | StockLevel | CompetitorPrice
 
 
 class ReferenceIntake:
@@ -26,6 +31,7 @@ class ReferenceIntake:
     def __init__(
         self,
         skus: SkuTable,
+        admission: Admission,
         decider: Decider,
         windows: Windows,
         refusals: Refusals,
@@ -34,6 +40,7 @@ class ReferenceIntake:
     ) -> None:
         self.queues = [FetchQueue(topic, 0) for topic in topics.REFERENCE_TOPICS]
         self._skus = skus
+        self._admission = admission
         self._decider = decider
         self._windows = windows
         self._refusals = refusals
@@ -58,12 +65,16 @@ class ReferenceIntake:
                 accepted.append((record, entry))
             except ContractError as error:
                 self._refuse(topic, record, error.reason, error.detail)
-        rows = self._skus.insert_own([record.key or b"" for record, _ in accepted])
-        self._decider.grow(self._skus.capacity)
-        for row, (record, entry) in zip(rows.tolist(), accepted, strict=True):
+        rows = self._rows_of(topic, accepted)
+        for row, (record, entry) in zip(rows, accepted, strict=True):
             if row == MISPLACED:
                 detail = self._refusals.misplaced_detail
                 self._refuse(topic, record, Reason.WRONG_PARTITION, detail)
+                continue
+            if row == NO_ROW:
+                if entry is not None:
+                    detail = self._admission.limit_detail
+                    self._refuse(topic, record, Reason.SKU_LIMIT, detail)
                 continue
             try:
                 if self._decider.inform(topic, row, entry, self._windows):
@@ -71,6 +82,14 @@ class ReferenceIntake:
                 self._counts["event", topic, "applied"] += record.offset >= self._reported[topic]
             except ContractError as error:
                 self._refuse(topic, record, error.reason, error.detail)
+
+    def _rows_of(self, topic: str, accepted: Sequence[tuple[Record, Entry | None]]) -> list[int]:
+        """Rows of the records' SKUs; NO_ROW where none is given. What is withdrawn needs none."""
+        named = [record.key or b"" for record, entry in accepted if entry is not None]
+        self._skus.rows_of(named, room=self._admission.room(topic))
+        self._decider.grow(self._skus.capacity)
+        rows = self._skus.rows_of([record.key or b"" for record, _ in accepted], room=0)
+        return [int(row) for row in rows]
 
     def _refuse(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
         if record.offset >= self._reported[topic]:

@@ -33,6 +33,7 @@ from streams.errors import ConfigurationError
 Partitioner = Literal["murmur2", "crc32", "none"]
 Guarantee = Literal["exactly_once", "at_least_once"]
 Clock = Literal["wall", "event"]
+Admission = Literal["all", "catalog"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NOT_SETTINGS = ("FLASHCAST_CONFIG", "FLASHCAST_TEST_KAFKA", "FLASHCAST_VARIANT")
 
@@ -116,6 +117,10 @@ class Settings(BaseSettings):
     dead_letter_bytes_max: int = Field(65_536, ge=256, le=131_072)
     # shoppers in late events and dead letters become pseudonyms under it, else the word `redacted`
     pseudonym_key: SecretStr | None = Field(None, min_length=16)
+
+    # which SKUs are admitted
+    admission: Admission = "all"  # catalog: only SKUs with a catalog entry count
+    skus_max: int = Field(250_000, ge=100, le=10_000_000)  # rows of one partition
 
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)

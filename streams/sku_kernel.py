@@ -32,18 +32,20 @@ Slots = NDArray[np.uint64]
 def fill_rows(
     begin: int,
     n: int,
-    insert: bool,
+    room: int,
     place: tuple[int, int, int],
     keys: tuple[Any, ...],
     rows: NDArray[np.int32],
     table: tuple[Any, ...],
     state: NDArray[np.int64],
-) -> tuple[np.int64, bool]:
-    """Rows of the keys [begin, n). Returns where it stopped, and whether any key was misplaced.
+) -> tuple[np.int64, bool, np.int64]:
+    """Rows of the keys [begin, n). Returns where it stopped, whether any key was misplaced, and
+    how many new SKUs there is still room for.
 
-    It stops before a new SKU for which there is no room. `place` is (partition, partitions,
-    partitioner code); `keys` are data, ok, at, length and hash; `table` and `state` are the
-    SkuTable's arrays. Rows: -1 for a refused or unknown one, -2 for a misplaced one.
+    It stops before a new SKU for which the arrays are too small. `room` is how many new SKUs may
+    get a row; `place` is (partition, partitions, partitioner code); `keys` are data, ok, at, length
+    and hash; `table` and `state` are the SkuTable's arrays. Rows: -1 for a refused record and a SKU
+    without a row, -2 for a misplaced one.
     """
     data, ok, key_at, key_length, key_hash = keys
     slots, hashes, free, blob, at, length = table
@@ -72,9 +74,10 @@ def fill_rows(
             rows[i] = -2
             misplaced = True
             continue
-        if row < 0 and insert:
+        if row < 0 and room > 0:
             if state[2] + key_length[i] > len(blob) or (state[0] == len(at) and state[1] == 0):
-                return np.int64(i), misplaced
+                return np.int64(i), misplaced, np.int64(room)
+            room -= 1
             row = _take_row(state, free)
             slots[slot, 0] = key_hash[i]
             slots[slot, 1] = np.uint64(row + 1)
@@ -86,7 +89,7 @@ def fill_rows(
             state[2] += key_length[i]
             state[3] += key_length[i]
         rows[i] = row
-    return np.int64(n), misplaced
+    return np.int64(n), misplaced, np.int64(room)
 
 
 @njit

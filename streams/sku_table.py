@@ -21,6 +21,7 @@ from streams.sku_hash import hash_all, join
 from streams.sku_kernel import fill_rows, fill_slots, remove_slot
 
 MISPLACED: Final = -2  # in Columns.row: the key belongs to another partition
+ENDLESS: Final = 2**31 - 1  # as much room as rows can be numbered
 CAPACITY_FIRST: Final = 1_024
 NAME_BYTES_FIRST: Final = 16  # a SKU, on average; more makes the blob grow
 
@@ -75,11 +76,11 @@ class SkuTable:
         partition, partitions, code = self._place
         return code == 0 or partition_of(sku, partitions, self._partitioner) == partition
 
-    def rows(self, data: NDArray[np.uint8], columns: Columns, *, insert: bool = True) -> list[int]:
-        """Fill `columns.row` for the keys in `data`; an unknown SKU gets a new row.
+    def rows(self, data: NDArray[np.uint8], columns: Columns, *, room: int = ENDLESS) -> list[int]:
+        """Fill `columns.row` for the keys in `data`; the first `room` unknown SKUs get new rows.
 
         Returns the indexes of records whose key belongs to another partition; their row is
-        MISPLACED. Refused records have -1 (NO_ROW), as have unknown SKUs if not to `insert`.
+        MISPLACED. Refused records have NO_ROW, as have the unknown SKUs beyond `room`.
         """
         misplaced = self._fill(
             columns.n,
@@ -89,7 +90,7 @@ class SkuTable:
             columns.sku_length,
             columns.sku_hash,
             columns.row,
-            insert,
+            room,
         )
         if not misplaced:
             return []
@@ -97,7 +98,7 @@ class SkuTable:
 
     def row_of(self, sku: bytes) -> int:
         """The SKU's row, or -1."""
-        return int(self._rows_of([sku], insert=False)[0])
+        return int(self.rows_of([sku], room=0)[0])
 
     def insert(self, sku: bytes) -> int:
         """The SKU's row, a new one if it has none.
@@ -106,13 +107,20 @@ class SkuTable:
         """
         return int(self.insert_all([sku])[0])
 
-    def insert_own(self, skus: Sequence[bytes]) -> NDArray[np.int32]:
-        """`insert` for many: int32 [n] rows, MISPLACED where a SKU belongs elsewhere."""
-        return self._rows_of(skus, insert=True)
+    def rows_of(self, skus: Sequence[bytes], *, room: int = ENDLESS) -> NDArray[np.int32]:
+        """As `rows`, for names: int32 [n], MISPLACED where a SKU belongs elsewhere and NO_ROW where
+        it is unknown and beyond `room`.
+        """
+        n = len(skus)
+        data, at, length = join(skus)
+        hashes = hash_all(self._hash_key, data, at, length)
+        rows = np.zeros(n, np.int32)
+        self._fill(n, data, np.ones(n, np.bool_), at, length, hashes, rows, room)
+        return rows
 
     def insert_all(self, skus: Sequence[bytes]) -> NDArray[np.int64]:
         """`insert` for many: int64 [n] rows."""
-        rows = self.insert_own(skus)
+        rows = self.rows_of(skus)
         if len(rows) and rows.min() == MISPLACED:
             sku = skus[int(rows.argmin())]
             raise ContractError(
@@ -134,14 +142,6 @@ class SkuTable:
         if self._state[_BLOB] > 2 * self._state[_NAMED] + len(self._blob) // 2:
             self._compact()
 
-    def _rows_of(self, skus: Sequence[bytes], *, insert: bool) -> NDArray[np.int32]:
-        n = len(skus)
-        data, at, length = join(skus)
-        hashes = hash_all(self._hash_key, data, at, length)
-        rows = np.zeros(n, np.int32)
-        self._fill(n, data, np.ones(n, np.bool_), at, length, hashes, rows, insert)
-        return rows
-
     def _fill(
         self,
         n: int,
@@ -151,21 +151,21 @@ class SkuTable:
         length: NDArray[np.int64],
         hashes: NDArray[np.uint64],
         rows: NDArray[np.int32],
-        insert: bool,
+        room: int,
     ) -> bool:
         begin, misplaced = 0, False
         while True:
-            stopped, some = fill_rows(
+            stopped, some, left = fill_rows(
                 begin,
                 n,
-                insert,
+                room,
                 self._place,
                 (data, ok, at, length, hashes),
                 rows,
                 (self._slots, self._hash, self._free, self._blob, self._at, self._length),
                 self._state,
             )
-            begin = int(stopped)
+            begin, room = int(stopped), int(left)
             misplaced |= bool(some)
             if begin == n:
                 return misplaced

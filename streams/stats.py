@@ -48,7 +48,7 @@ def report(
         monitor.queue_bytes.labels(topic).set(waiting)
         monitor.consumer_lag.labels(topic).set(behind)
     monitor.outputs_waiting_bytes.set(sum(owned.pipeline.outputs_bytes for owned in several))
-    monitor.skus_tracked.set(sum(owned.pipeline.skus.size for owned in several))
+    monitor.skus_tracked.set(sum(len(owned.pipeline.skus) for owned in several))
     waits = [monotonic_ms - owned.taken_ms for owned in several if owned.pipeline.pending]
     monitor.checkpoint_age_seconds.set(max(waits, default=0) / 1_000)
     marks = [mark for owned in several if (mark := owned.pipeline.watermark_ms) > 0]

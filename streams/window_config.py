@@ -19,7 +19,7 @@ CELLS_MAX: Final = 1_024
 class Verdict(IntEnum):
     """What became of a record; in `Columns.verdict`."""
 
-    REFUSED = kernel.REFUSED  # a dead letter, not judged here
+    REFUSED = kernel.REFUSED  # a dead letter: not judged here, or its SKU has no row
     APPLIED = kernel.APPLIED
     DUPLICATE = kernel.DUPLICATE
     STAMPED = kernel.STAMPED  # its row held it already when it was restored

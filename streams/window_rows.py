@@ -77,6 +77,11 @@ class WindowRows:
         last: Int64s = self.arrays.heads[rows, kernel.LAST_BUCKET]
         return last
 
+    def have_counted(self, rows: Int64s) -> NDArray[np.bool_]:
+        """Whether any event was ever applied to each row, bool [n]."""
+        counted: NDArray[np.bool_] = self.arrays.heads[rows, :KINDS].max(axis=1) >= 0
+        return counted
+
     def is_settled(self, row: int, positions: list[int], closed_through_bucket: int) -> bool:
         """Whether all that the row holds is durable in a checkpoint at `positions`."""
         head = self.arrays.heads[row]

@@ -1,7 +1,8 @@
 """Everything event-time of one partition number: three topics judged, counted and closed.
 
 Each record that decoded and belongs here is judged once, in the order of its log: a duplicate,
-stamped (its row has it already), late, or applied to its SKU's bucket. A bucket closes when the
+stamped (its row has it already), late, refused (its SKU has no row), or applied to its SKU's
+bucket. A bucket closes when the
 watermarks of all three topics have passed it; what is late by then was late by its own topic's
 watermark, so closed buckets are exact whatever the interleaving of the topics.
 
@@ -121,7 +122,7 @@ class Windows:
 
         `data` is what the columns point into; read from `remember_from(kind)` on.
         """
-        self._skus.rows(data, columns, insert=False)
+        self._skus.rows(data, columns, room=0)
         seen = columns.ok[: columns.n] & (columns.row[: columns.n] != MISPLACED)
         self._duplicates[kind].remember(
             columns.offset[: columns.n][seen],
@@ -237,6 +238,11 @@ class Windows:
         """Units ordered in buckets not closed yet. int64 [n]"""
         self._grow()
         return self._rows.open_units(rows)
+
+    def have_counted(self, rows: Int64s) -> NDArray[np.bool_]:
+        """Whether any event was ever applied to each row. bool [n]"""
+        self._grow()
+        return self._rows.have_counted(rows)
 
     def release(self, rows: Sequence[int], committed: Mapping[str, Any]) -> list[tuple[int, bytes]]:
         """Free the rows of SKUs that left the sale, as far as that loses nothing.

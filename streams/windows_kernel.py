@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import njit
+from streams.codec.columns import NO_ROW
 
 Int64s = NDArray[np.int64]
 Fingerprints = NDArray[np.uint64]  # [slots, 2]: low and high half; both 0: empty
@@ -119,8 +120,10 @@ def apply_events(
     """Judge and count events [begin, stop); returns where it stopped.
 
     That is `stop`, or the first event that must wait because it lies beyond the newest open cell:
-    only its time is taken note of. `clock` is (greatest event time, timestamp of the last event);
-    `counts` is by verdict. Returns -1 - index when a cell holds another bucket than it may.
+    only its time is taken note of. One whose SKU has no row is refused where it would be applied;
+    like a late one it moves the clock and enters the duplicates. `clock` is (greatest event time,
+    timestamp of the last event); `counts` is by verdict. Returns -1 - index when a cell holds
+    another bucket than it may.
     """
     # taken apart once, since each look into a tuple of arrays counts references
     offset, timestamp_ms, event_time_ms, price_cents, quantity = events[:5]
@@ -132,11 +135,12 @@ def apply_events(
     greatest_ms = clock[0]
     bucket, bucket_begin_ms, bucket_end_ms = np.int64(0), np.int64(0), np.int64(0)
     for i in range(np.uint64(begin), np.uint64(stop)):
-        if not ok[i] or row_of[i] < 0:
+        if not ok[i] or row_of[i] < NO_ROW:
             verdicts[i] = REFUSED
             counts[REFUSED] += 1
             continue
-        row = np.uint64(row_of[i])
+        admitted = row_of[i] >= 0
+        row = np.uint64(max(row_of[i], np.int32(0)))
         time_ms = event_time_ms[i]
         moved_ms = max(greatest_ms, min(time_ms, timestamp_ms[i]))
         low, high = hash_low[i], hash_high[i]
@@ -146,10 +150,12 @@ def apply_events(
         known = (current[slot, 0] | current[slot, 1]) != np.uint64(0)
         if known or _holds(previous, low, high):
             verdict = DUPLICATE
-        elif offset[i] <= heads[row, kind]:
+        elif admitted and offset[i] <= heads[row, kind]:
             verdict = STAMPED
         elif time_ms < max(greatest_ms - lateness_ms, late_below_ms):
             verdict = LATE
+        elif not admitted:
+            verdict = REFUSED
         elif time_ms >= window_end_ms:
             clock[0] = moved_ms
             clock[1] = timestamp_ms[i]

@@ -33,10 +33,14 @@ def record(offset: int, at_ms: int, **changed: Any) -> Record:
 
 
 def judged(
-    records: list[Record], cuts: list[Cut] | None = None, kind: int = 0, **changed: Any
+    records: list[Record],
+    cuts: list[Cut] | None = None,
+    kind: int = 0,
+    not_admitted: dict[int, str] | None = None,
+    **changed: Any,
 ) -> tuple[list[Outcome], Recomputed]:
     recomputed = Recomputed()
-    rules = PartitionRules(settings(**changed), kind, 0, PLACEMENT, cuts or [])
+    rules = PartitionRules(settings(**changed), kind, 0, PLACEMENT, cuts or [], not_admitted)
     return [rules.add(one, recomputed) for one in records], recomputed
 
 
@@ -67,6 +71,24 @@ def test_a_cut_makes_late_what_lies_behind_it_from_its_position_on() -> None:
     assert judged(records, cuts)[0] == [
         Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.LATE, Outcome.ACCEPTED,
     ]  # fmt: skip
+
+
+def test_a_dead_letter_of_a_sku_not_admitted_is_believed_where_nothing_speaks_against_it() -> None:
+    records = [
+        record(0, 10_000),
+        record(1, 11_000, event_id="e0"),  # a duplicate
+        record(2, 4_000),  # late
+        record(3, 12_000),  # the bucket that began at 10 s is open: the SKU has a row
+        record(4, 12_000, sku="b"),
+        record(5, 26_000, sku="b"),
+        record(6, 26_000),  # the watermark is 21 s: the row may have been given back
+    ]
+    found, recomputed = judged(records, not_admitted=dict.fromkeys((1, 2, 3, 4, 6), "sku_limit"))
+    assert found == [
+        Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.LATE, Outcome.ACCEPTED, Outcome.DEAD_LETTER,
+        Outcome.ACCEPTED, Outcome.DEAD_LETTER,
+    ]  # fmt: skip
+    assert [place.offset for place in recomputed.dead] == [4, 6]
 
 
 def test_an_id_counts_as_seen_in_its_own_and_the_next_generation() -> None:

@@ -47,7 +47,7 @@ def test_two_skus_of_one_hash_have_rows_of_their_own() -> None:
     skus.rows(data, columns)
     assert columns.row[:4].tolist() == [0, 1, 0, 1]
     skus.remove(0)
-    skus.rows(data, columns, insert=False)
+    skus.rows(data, columns, room=0)
     assert columns.row[:4].tolist() == [-1, 1, -1, 1]
 
 
@@ -76,7 +76,7 @@ def test_refused_records_have_no_row_and_looking_up_inserts_nothing() -> None:
     skus = table()
     events = [Event(0, T0, 0, "a", T0, refused=True), Event(1, T0, 1, "b", T0)]
     columns, data = columns_of(events)
-    skus.rows(data, columns, insert=False)
+    skus.rows(data, columns, room=0)
     assert columns.row[:2].tolist() == [-1, -1]
     skus.rows(data, columns)
     assert columns.row[:2].tolist() == [-1, 0]
