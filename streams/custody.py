@@ -189,7 +189,8 @@ class Custody:
             self._monitor.checkpoints.labels("failed").inc()
             self.spawn(self.replace(owned, error))
             return
-        await self._core(owned.pipeline.committed, _windows_offset(checkpoint, result))
+        left = await self._core(owned.pipeline.committed, _windows_offset(checkpoint, result))
+        owned.emitter.forget(left)  # before the next checkpoint can be taken
         owned.committed = dict(checkpoint.marker.offsets)
         owned.checkpoint = owned.commit = None
         self._faults.pop(owned.partition, None)

@@ -80,6 +80,18 @@ class Decider:
             self.shown_at_ms = np.concatenate([self.shown_at_ms, np.zeros(extra, np.int64)])
             self.active = np.concatenate([self.active, np.zeros(extra, np.bool_)])
 
+    def awaited(self, rows: Int) -> NDArray[np.bool_]:
+        """Whether each row is to be decided on at an origin ahead, bool [n]."""
+        return self.active[rows] & (self._next_origin_ms != 0)
+
+    def reset(self, rows: Int) -> None:
+        """Forget these rows: other SKUs move in."""
+        for part in (self.reference, self.ledger, self.restocks, self.prices, self.memory):
+            if part is not None:
+                part.reset(rows)
+        for array in (self.shown_cents, self.shown_at_ms, self.active):
+            array[rows] = 0
+
     def inform(
         self,
         topic: str,

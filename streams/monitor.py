@@ -103,6 +103,9 @@ class Monitor:
         )
         self.rebalances = self._counter("rebalances_total", "Assignments received.")
         self.skus_tracked = self._gauge("skus_tracked", "SKUs with a row, over owned partitions.")
+        self.skus_released = self._counter(
+            "skus_released_total", "SKUs that left the sale and gave their rows back."
+        )
         for topic in (*EVENT_TOPICS, *REFERENCE_TOPICS):
             self.consumer_lag.labels(topic)
             self.queue_bytes.labels(topic)

@@ -31,6 +31,7 @@ from streams.codec.pseudonyms import Pseudonyms
 from streams.deciding import Decider, Origin
 from streams.errors import Reason
 from streams.inputs import EventInput, FetchQueue
+from streams.leaving import Leaving
 from streams.outbox import Outbox
 from streams.records import DemandWindow
 from streams.reference_intake import ReferenceIntake
@@ -85,6 +86,10 @@ class Pipeline:
             self.refusals,
             self.counts,
             offsets,
+            settings.sku_retention_ms,
+        )
+        self._leaving = Leaving(
+            self.skus, self.windows, self.decider, settings.sku_retention_ms, self.counts
         )
         queues: list[FetchQueue] = [*self.events, *self.references.queues]
         self._inputs = {queue.topic: queue for queue in queues}
@@ -94,7 +99,8 @@ class Pipeline:
         self._first_bucket_ms: int | None = None  # of those that the next checkpoint emits
         # (first bucket, offset in demand-windows) of each checkpoint that the history reaches into
         self._history: deque[tuple[int, int]] = deque()
-        self._taken: deque[int | None] = deque()
+        # of checkpoints not committed yet: the first bucket emitted, and the windows' own
+        self._taken: deque[tuple[int | None, Mapping[str, Any]]] = deque()
         self._make_room()
         self._schema = RowSchema(ROW_VERSION, self._gather(np.zeros(0, np.int64)))
         self._restore(restored)
@@ -265,7 +271,8 @@ class Pipeline:
         self.windows.dirty[rows] = False
         self._taken_offsets = self.offsets()
         self._closed_since_take = False
-        self._taken.append(self._first_bucket_ms)
+        marker = self._marker()
+        self._taken.append((self._first_bucket_ms, marker.core["windows"]))
         self._first_bucket_ms = None
         cuts, self._cuts = self._cuts, {}
         return Checkpoint(
@@ -274,16 +281,19 @@ class Pipeline:
             names=self.skus.names.several(rows),
             rows=state,
             cuts=list(cuts.items()),
-            marker=self._marker(),
+            marker=marker,
         )
 
-    def committed(self, windows_offset: int | None) -> None:
+    def committed(self, windows_offset: int | None) -> list[bytes]:
         """The oldest checkpoint taken is durable; its first `demand-windows` record lies at
         `windows_offset`, None when it had none.
+
+        Returns SKUs that have left: the next checkpoint must remove their rows from the changelog.
         """
-        first_bucket_ms = self._taken.popleft()
+        first_bucket_ms, durable = self._taken.popleft()
         if first_bucket_ms is not None and windows_offset is not None:
             self._history.append((first_bucket_ms, windows_offset))
+        return [] if self._taken else self._leaving.release(durable)
 
     def _marker(self) -> Marker:
         oldest_ms = self.windows.history_start_ms

@@ -3,6 +3,8 @@
 Compacted topics, read from their start on every restore: nothing here enters the changelog.
 """
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,10 @@ _FIELDS = {
     "stock_as_of_ms": np.int64,
     "competitor_price_cents": np.int64,  # 0: none known
     "competitor_as_of_ms": np.int64,
+    "withdrawn": np.bool_,  # by a tombstone in the catalog
+    "informed_ms": np.int64,  # event time when the shop last spoke of it; 0: before any
 }
+CATEGORIES_MAX: Final = 10_000  # learned apart; those beyond are taken together
 
 
 class Reference:
@@ -47,6 +52,8 @@ class Reference:
     stock_as_of_ms: NDArray[np.int64]
     competitor_price_cents: NDArray[np.int64]
     competitor_as_of_ms: NDArray[np.int64]
+    withdrawn: NDArray[np.bool_]
+    informed_ms: NDArray[np.int64]
 
     def __init__(self, capacity: int = 0) -> None:
         for name, dtype in _FIELDS.items():
@@ -100,7 +107,8 @@ class Reference:
                 f"{entry.sale_end_ms}",
             )
         self.has_catalog[row] = True
-        self.category[row] = self.categories.setdefault(entry.category, len(self.categories))
+        self.withdrawn[row] = False
+        self.category[row] = self._category(entry.category)
         self.list_price_cents[row] = entry.list_price_cents
         self.unit_cost_cents[row] = entry.unit_cost_cents
         self.price_floor_cents[row] = entry.price_floor_cents
@@ -109,9 +117,20 @@ class Reference:
         self.sale_start_ms[row] = entry.sale_start_ms
         self.sale_end_ms[row] = entry.sale_end_ms
 
+    def _category(self, name: str) -> int:
+        if len(self.categories) >= CATEGORIES_MAX:
+            return self.categories.get(name, 0)
+        return self.categories.setdefault(name, len(self.categories))
+
+    def reset(self, rows: NDArray[np.int64]) -> None:
+        """Forget these rows: other SKUs move in."""
+        for name in _FIELDS:
+            getattr(self, name)[rows] = 0
+
     def withdraw(self, row: int, topic: str) -> None:
         """A tombstone on a reference topic: the shop no longer says anything there of the SKU."""
         if topic == topics.CATALOG:
+            self.withdrawn[row] = self.has_catalog[row]
             self.has_catalog[row] = False
         elif topic == topics.STOCK_LEVELS:
             self.has_stock[row] = False

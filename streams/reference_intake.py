@@ -26,7 +26,9 @@ Entry = CatalogEntry | StockLevel | CompetitorPrice
 
 
 class ReferenceIntake:
-    """`reported`: by topic, the offset below which records were counted and reported before."""
+    """`reported`: by topic, the offset below which records were counted and reported before;
+    `retention_ms` as in Settings.
+    """
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class ReferenceIntake:
         refusals: Refusals,
         counts: Counter[tuple[str, ...]],
         reported: Mapping[str, int],
+        retention_ms: int,
     ) -> None:
         self.queues = [FetchQueue(topic, 0) for topic in topics.REFERENCE_TOPICS]
         self._skus = skus
@@ -45,6 +48,7 @@ class ReferenceIntake:
         self._windows = windows
         self._refusals = refusals
         self._counts = counts
+        self._retention_ms = retention_ms
         self._reported = {topic: reported.get(topic, 0) for topic in topics.REFERENCE_TOPICS}
 
     def work(self) -> bool:
@@ -72,24 +76,48 @@ class ReferenceIntake:
                 self._refuse(topic, record, Reason.WRONG_PARTITION, detail)
                 continue
             if row == NO_ROW:
-                if entry is not None:
+                if entry is not None and not self._over(topic, record, entry):
                     detail = self._admission.limit_detail
                     self._refuse(topic, record, Reason.SKU_LIMIT, detail)
                 continue
             try:
                 if self._decider.inform(topic, row, entry, self._windows):
                     self._windows.dirty[row] = True
+                self._note(topic, row, record, entry)
                 self._counts["event", topic, "applied"] += record.offset >= self._reported[topic]
             except ContractError as error:
                 self._refuse(topic, record, error.reason, error.detail)
 
     def _rows_of(self, topic: str, accepted: Sequence[tuple[Record, Entry | None]]) -> list[int]:
         """Rows of the records' SKUs; NO_ROW where none is given. What is withdrawn needs none."""
-        named = [record.key or b"" for record, entry in accepted if entry is not None]
+        named = [
+            record.key or b""
+            for record, entry in accepted
+            if entry is not None and not self._over(topic, record, entry)
+        ]
         self._skus.rows_of(named, room=self._admission.room(topic))
         self._decider.grow(self._skus.capacity)
         rows = self._skus.rows_of([record.key or b"" for record, _ in accepted], room=0)
         return [int(row) for row in rows]
+
+    def _over(self, topic: str, record: Record, entry: Entry) -> bool:
+        """Whether it is of so long ago that a row given for it would be given back at once."""
+        spoken_ms = self._spoken_ms(topic, record, entry)
+        last_ms = entry.sale_end_ms if isinstance(entry, CatalogEntry) else spoken_ms
+        return last_ms + self._retention_ms <= self._windows.closed_through_ms
+
+    def _spoken_ms(self, topic: str, record: Record, entry: Entry | None) -> int:
+        """The event time at which the shop said it: now, unless it is read again."""
+        again = record.offset < self._reported[topic]
+        if again and isinstance(entry, StockLevel | CompetitorPrice):
+            return entry.as_of_ms
+        return self._windows.closed_through_ms
+
+    def _note(self, topic: str, row: int, record: Record, entry: Entry | None) -> None:
+        """That the shop spoke of the SKU. What the catalog says has an end of its own."""
+        if topic != topics.CATALOG:
+            informed = self._decider.reference.informed_ms
+            informed[row] = max(informed[row], self._spoken_ms(topic, record, entry))
 
     def _refuse(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
         if record.offset >= self._reported[topic]:

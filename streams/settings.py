@@ -118,9 +118,10 @@ class Settings(BaseSettings):
     # shoppers in late events and dead letters become pseudonyms under it, else the word `redacted`
     pseudonym_key: SecretStr | None = Field(None, min_length=16)
 
-    # which SKUs are admitted
+    # which SKUs are admitted, and for how long
     admission: Admission = "all"  # catalog: only SKUs with a catalog entry count
     skus_max: int = Field(250_000, ge=100, le=10_000_000)  # rows of one partition
+    sku_retention_ms: int = Field(86_400_000, ge=60_000)  # of event time without a sign of it
 
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)

@@ -71,6 +71,11 @@ class SkuTable:
         """UTF-8 bytes of the row's SKU; empty when the row is free."""
         return self.names.name(row)
 
+    def used(self, begin: int, end: int) -> NDArray[np.int64]:
+        """The rows in [begin, end) that have a SKU, ascending."""
+        rows: NDArray[np.int64] = begin + np.flatnonzero(self._length[begin:end])
+        return rows
+
     def belongs(self, sku: bytes) -> bool:
         """Whether this is the partition for `sku`."""
         partition, partitions, code = self._place

@@ -73,6 +73,8 @@ def _count(monitor: Monitor, steps: Mapping[tuple[str, ...], int]) -> None:
                 monitor.unknown_fields.labels(topic).inc(step)
             case ("closed_buckets",):
                 monitor.buckets_closed.inc(step)
+            case ("skus_released",):
+                monitor.skus_released.inc(step)
             case ("windows",):
                 monitor.demand_windows.inc(step)
             case ("decision", name):

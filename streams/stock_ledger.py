@@ -38,6 +38,11 @@ class StockLedger:
             self.sold = np.concatenate([self.sold, np.zeros(extra, np.int64)])
             self.as_of_ms = np.concatenate([self.as_of_ms, np.zeros(extra, np.int64)])
 
+    def reset(self, rows: Int) -> None:
+        """Forget these rows: other SKUs move in."""
+        self.sold[rows] = 0
+        self.as_of_ms[rows] = 0
+
     def add(self, rows: Int, bucket_start_ms: int, bucket_ms: int, units: Int) -> None:
         """A closed bucket; one whose middle lies before the count is in the count already."""
         counted = bucket_start_ms + bucket_ms // 2 >= self.as_of_ms[rows]

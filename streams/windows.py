@@ -239,6 +239,12 @@ class Windows:
         self._grow()
         return self._rows.open_units(rows)
 
+    def last_end_ms(self, rows: Int64s) -> Int64s:
+        """The end of the last bucket closed with content, int64 [n]; 0: none."""
+        self._grow()
+        ends: Int64s = (self._rows.last_bucket(rows) + 1) * self.config.bucket_ms
+        return ends
+
     def have_counted(self, rows: Int64s) -> NDArray[np.bool_]:
         """Whether any event was ever applied to each row. bool [n]"""
         self._grow()

@@ -74,6 +74,7 @@ class Core:
         self.outputs: dict[str, list[Any]] = defaultdict(list)
         self.rows: dict[bytes, np.ndarray] = {}
         self.cuts: dict[bytes, bytes] = {}
+        self.forgotten: list[bytes] = []  # to be removed by the next checkpoint
         self.marker: markers.Marker | None = None
         self.fed: dict[str, int] = defaultdict(int)
         self.pipeline = self._open(nothing_restored())
@@ -113,15 +114,18 @@ class Core:
                 first_window = len(self.outputs[output.topic])
             for record in iter_records(output.batch.whole(0, NOW_MS)):
                 self.outputs[output.topic].append(record)
+        for name in self.forgotten:
+            self.rows.pop(name, None)
         for name, row in zip(taken.names, taken.rows, strict=True):
             self.rows[name] = row
         self.cuts |= dict(taken.cuts)
         self.marker = markers.decode(markers.encode(taken.marker))
-        self.pipeline.committed(first_window)
+        self.forgotten = self.pipeline.committed(first_window)
         return taken
 
     def crash(self) -> None:
         """Forget what was in memory; come back as the last checkpoint left it."""
+        self.forgotten = []
         if self.marker is None:
             self.pipeline = self._open(nothing_restored())
             self.fed.clear()

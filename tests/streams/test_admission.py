@@ -172,6 +172,8 @@ def a_flood(seed: int, events: int = 3_000) -> Log:
         log.add(topic, event(identity, sku, at_ms, quantity=quantity))
         if chance.random() < 0.02:
             log.add(topics.CATALOG, entry(f"S{chance.randrange(400)}"))
+        if chance.random() < 0.005:
+            log.add(topics.CATALOG, (f"S{chance.randrange(400)}".encode(), None))
     return log
 
 
@@ -189,14 +191,15 @@ def recomputed(core: Core) -> Recomputed:
     return found
 
 
+@pytest.mark.parametrize("retention_ms", [60_000, 86_400_000])
 @pytest.mark.parametrize("admission", ["all", "catalog"])
 @pytest.mark.parametrize("seed", range(4))
 def test_windows_are_those_of_the_log_and_the_dead_letters_whatever_crashes(
-    seed: int, admission: str
+    seed: int, admission: str, retention_ms: int
 ) -> None:
     chance = random.Random(seed)
     log = a_flood(seed)
-    core = Core(settings(admission=admission), log)
+    core = Core(settings(admission=admission, sku_retention_ms=retention_ms), log)
     while any(core.fed[topic] < len(log.records[topic]) for topic in topics.INPUT_TOPICS):
         core.feed(chance.choice(topics.INPUT_TOPICS), chance.randrange(1, 200))
         core.run()
@@ -228,3 +231,5 @@ def test_windows_are_those_of_the_log_and_the_dead_letters_whatever_crashes(
     told = [one for one in refusals(core) if one[0] in topics.EVENT_TOPICS]
     assert sorted(told) == sorted(dead), "each refusal once, and each is believed"
     assert len(dead) > 100
+    if admission == "all" and retention_ms == 60_000:
+        assert core.pipeline.counts["skus_released",] > 20
