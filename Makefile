@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench drills clean
 help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
 	@echo "make lint            format, lint, types, import direction"
 	@echo "make bench           the benchmarks, as tables"
+	@echo "make drills          faults under load on Apache Kafka, counted (ARGS='--list', '--quick')"
 	@echo "make clean           remove the virtual environment and caches"
 
 $(INSTALLED): pyproject.toml
@@ -41,6 +42,9 @@ lint: $(TOOLS)
 
 bench: $(TOOLS)
 	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python -m benchmarks.$$(basename $$bench .py) || exit 1; done
+
+drills: $(TOOLS)
+	@$(BIN)/python -m benchmarks.drills $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,1 @@
+"""Drills: what flashcast promises under failure, tried out on Apache Kafka and counted."""
