@@ -29,7 +29,8 @@ from streams.fetch_seam import seam_problem
 from streams.settings import Settings, load
 from streams.state import changelog
 from streams.state.marker import MARKER_VERSION, Marker
-from streams.state.recovery import copy_folder, restore
+from streams.state.places import copy_folder
+from streams.state.recovery import restore
 from streams.state.snapshot import RowSchema
 
 ROWS = 10_000

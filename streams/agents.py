@@ -4,7 +4,7 @@ The agents receive whole fetches (transport.py) and hand them on to the worker, 
 business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 import faust
@@ -18,6 +18,9 @@ from streams.settings import Settings
 from streams.topics import INPUT_TOPICS
 
 AGENT_QUEUE_MAX: Final = 8  # fetches, on their way to the worker
+# Faust compares the one in an assignment with its own: a worker that comes back on another host
+# under its instance id is given the assignment of its former life.
+NOWHERE: Final = "http://worker.invalid"
 
 Positions = Mapping[tuple[str, int], int]
 
@@ -44,6 +47,7 @@ class FlashcastApp(faust.App):  # type: ignore[misc]  # Faust is untyped to mypy
 
     settings: Settings
     worker: FetchSink
+    keep_warm: Callable[[set[int]], Awaitable[None]] | None = None  # told of its standbys
     raw: bool
 
     async def on_stop(self) -> None:
@@ -52,6 +56,11 @@ class FlashcastApp(faust.App):  # type: ignore[misc]  # Faust is untyped to mypy
 
     def _create_directories(self) -> None:
         """Faust's data directory is for its tables; there are none."""
+
+
+def standbys_of(assignor: Any) -> set[int]:
+    """Partition numbers that this worker is to keep warm for others."""
+    return {tp.partition for tp in assignor.assigned_standbys()}
 
 
 class ConsumerGroup:
@@ -90,6 +99,8 @@ def build_app(settings: Settings, raw: bool) -> FlashcastApp:
         stream_wait_empty=False,
         stream_buffer_maxsize=AGENT_QUEUE_MAX,
         broker_commit_interval=1.0,
+        table_standby_replicas=settings.standby_replicas,
+        canonical_url=NOWHERE,
         datadir=str(settings.data_dir),
     )
     app.boot_strategy.enable_kafka_producer = False
@@ -112,6 +123,8 @@ def build_app(settings: Settings, raw: bool) -> FlashcastApp:
             )
         else:
             await app.worker.take_over(numbers, app.consumer_generation_id)
+            if app.keep_warm is not None:
+                await app.keep_warm(standbys_of(app.assignor) - numbers)
 
     return app
 

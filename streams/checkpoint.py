@@ -40,6 +40,7 @@ class Checkpoint:
 class RestoreStats:
     """What a restore found; counts are of records."""
 
+    standby_used: bool = False
     copy_used: bool = False
     copy_problem: str | None = None  # why the local copy that was there was not used
     changelog_records: int = 0

@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.codec.columns import Columns
+from streams.sku_table import MISPLACED, SkuTable
 from streams.windows_kernel import Fingerprints, copy_fingerprints, remember_events
 
 SLOTS_FIRST: Final = 4_096
@@ -65,6 +67,19 @@ class Duplicates:
             stop = int(np.searchsorted(offset, next_offset))
             remember_events(low[at:stop], high[at:stop], self.current, self.entered)
             at = stop
+
+
+def remember_slice(
+    duplicates: Duplicates, skus: SkuTable, columns: Columns, data: NDArray[np.uint8]
+) -> None:
+    """Enter decoded events, judged before, as seen. `data` is what the columns point into."""
+    skus.rows(data, columns, room=0)
+    seen = columns.ok[: columns.n] & (columns.row[: columns.n] != MISPLACED)
+    duplicates.remember(
+        columns.offset[: columns.n][seen],
+        columns.event_hash_low[: columns.n][seen],
+        columns.event_hash_high[: columns.n][seen],
+    )
 
 
 def _table(slots: int) -> Fingerprints:

@@ -4,8 +4,10 @@ Held for the features and the stock position; it is no state of its own, since `
 says all of it again after a restore.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from streams.history_kernel import (
     push_history,
     sum_units,
 )
+from streams.records import DemandWindow
 
 Int64s = NDArray[np.int64]
 FIELDS: Final = ("bucket", "clicks", "carts", "orders", "units", "price_cents")
@@ -31,6 +34,18 @@ class Buckets(NamedTuple):
     orders: Int64s
     units: Int64s
     price_cents: Int64s
+
+
+def decode_windows(values: Iterable[bytes]) -> tuple[list[bytes], tuple[Int64s, ...]]:
+    """Records of `demand-windows` as `History.push` takes them: SKUs, and int64 [n] of each of
+    bucket_start_ms, clicks, carts, orders, units, price_cents.
+    """
+    windows = [msgspec.json.decode(value, type=DemandWindow) for value in values]
+    columns = (
+        np.array([getattr(window, field) for window in windows], np.int64)
+        for field in ("bucket_start_ms", *FIELDS[1:])
+    )
+    return [window.sku.encode() for window in windows], tuple(columns)
 
 
 class History:

@@ -46,6 +46,15 @@ class Decision(StrEnum):
     CAPACITY = "capacity"
 
 
+class TakeoverFrom(StrEnum):
+    """What a partition was restored from: label `source`; less of the log each than the next."""
+
+    STANDBY = "standby"
+    COPY = "copy"
+    CHANGELOG = "changelog"
+    NOTHING = "nothing"  # there is no checkpoint yet
+
+
 class Monitor:
     """The metrics of one worker, in a registry of its own.
 
@@ -168,6 +177,18 @@ class Monitor:
             "Partition state thrown away and restored: failed commit, fenced, or state error.",
             "reason",
         )
+        self.takeovers = self._counter(
+            "takeovers_total", "Partitions restored, by what from.", "source"
+        )
+        self.partitions_standby = self._gauge(
+            "partitions_standby", "Partition numbers kept warm for their owners' failure."
+        )
+        self.standby_lag_records = self._gauge(
+            "standby_lag_records", "Changelog records not yet followed, over standby partitions."
+        )
+        self.standby_failures = self._counter(
+            "standby_failures_total", "Standby partitions dropped for an error, and begun anew."
+        )
         self.restore_rows = self._counter("restore_rows_total", "SKU rows read by restores.")
         self.restore_rows_refused = self._counter(
             "restore_rows_refused_total", "Rows that failed their checksum or schema."
@@ -179,6 +200,8 @@ class Monitor:
             "history_buckets_missing_total",
             "Buckets of history that demand-windows no longer held at a restore.",
         )
+        for source in TakeoverFrom:
+            self.takeovers.labels(source)
         for outcome in ("committed", "failed"):
             self.checkpoints.labels(outcome)
 

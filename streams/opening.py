@@ -10,14 +10,17 @@ from streams.checkpoint import Restored
 from streams.core_thread import CoreThread
 from streams.emit import Emitter, emitter_for
 from streams.errors import ConfigurationError
-from streams.monitor import Monitor
+from streams.monitor import Monitor, TakeoverFrom
 from streams.outside import Outside
 from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings
+from streams.standby import Standbys
+from streams.state.marker import Marker
 from streams.state.partition_reader import PartitionReader
 from streams.state.recovery import references, restore, seen_before
 from streams.topics import EVENT_TOPICS
+from streams.warm import Warm
 
 log = structlog.get_logger("flashcast.opening")
 
@@ -36,6 +39,7 @@ class Opening:
         hash_key: HashKey,
         core: CoreThread,
         monitor: Monitor,
+        standbys: Standbys | None = None,
     ) -> None:
         self._settings = settings
         self._outside = outside
@@ -44,6 +48,7 @@ class Opening:
         self._hash_key = hash_key
         self._core = core
         self._monitor = monitor
+        self._standbys = standbys
 
     async def open(self, partition: int) -> Owned:
         """The partition as its last checkpoint left it, ready to be offered fetches.
@@ -56,18 +61,23 @@ class Opening:
                 "worker started: keys have moved. Copy the topics with `flashcast topics rekey`, "
                 "and start anew under another FLASHCAST_APPLICATION"
             )
+        standby = None if self._standbys is None else self._standbys.promoted(partition)
         emitter = emitter_for(self._settings, self._outside, partition)
         try:
             async with self._outside.reader(partition) as reader:
-                restored = await restore(self._settings, self._outside, emitter, reader)
-                return await self._assembled(partition, emitter, reader, restored)
+                restored = await restore(self._settings, self._outside, emitter, reader, standby)
+                warm = standby.warm if standby is not None and standby.given else None
+                return await self._assembled(emitter, reader, restored, warm)
         except BaseException:
+            if self._standbys is not None and standby is not None and not standby.given:
+                self._standbys.put_back(standby)
             await emitter.stop()
             raise
 
     async def _assembled(
-        self, partition: int, emitter: Emitter, reader: PartitionReader, restored: Restored
+        self, emitter: Emitter, reader: PartitionReader, restored: Restored, warm: Warm | None
     ) -> Owned:
+        partition = emitter.partition
         pipeline = await self._core(
             Pipeline,
             self._settings,
@@ -76,14 +86,13 @@ class Opening:
             self._forecaster,
             restored,
             self._hash_key,
+            warm,
         )
         remembered = 0
         if restored.marker is not None:
             committed = dict(restored.marker.offsets)
-            horizon = self._settings.dedupe_horizon_records
-            async for fetch in seen_before(reader, restored.marker, horizon):
-                await self._core(pipeline.remember, fetch)
-                remembered += fetch.next_offset - fetch.first_offset
+            if warm is None:
+                remembered = await self._remember(pipeline, reader, restored.marker)
             starts = {topic: committed[topic] for topic in EVENT_TOPICS}
         else:
             committed = {}
@@ -103,20 +112,38 @@ class Opening:
             counted=await self._core(stats.totals, pipeline),
         )
 
+    async def _remember(self, pipeline: Pipeline, reader: PartitionReader, marker: Marker) -> int:
+        """What was seen before the marker; the records that took."""
+        remembered = 0
+        async for fetch in seen_before(reader, marker, self._settings.dedupe_horizon_records):
+            await self._core(pipeline.remember, fetch)
+            remembered += fetch.next_offset - fetch.first_offset
+        return remembered
+
     def _note(self, partition: int, restored: Restored, remembered: int) -> None:
         stats = restored.stats
         self._monitor.restore_rows.inc(len(restored.names))
         self._monitor.restore_rows_refused.inc(stats.rows_corrupt)
+        self._monitor.takeovers.labels(_source(restored)).inc()
         self._monitor.history_buckets_missing.inc(stats.history_missing)
         log.info(
             "partition opened",
             partition=partition,
             skus=len(restored.names),
+            from_standby=stats.standby_used,
             from_copy=stats.copy_used,
             changelog_records=stats.changelog_records,
             events_remembered=remembered,
             first_start=restored.marker is None,
         )
+
+
+def _source(restored: Restored) -> TakeoverFrom:
+    if restored.marker is None:
+        return TakeoverFrom.NOTHING
+    if restored.stats.standby_used:
+        return TakeoverFrom.STANDBY
+    return TakeoverFrom.COPY if restored.stats.copy_used else TakeoverFrom.CHANGELOG
 
 
 def load_forecaster(settings: Settings) -> Forecaster | None:

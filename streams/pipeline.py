@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,28 +24,28 @@ from models.prediction import Prediction
 from streams import closing, topics
 from streams.admission import Admission
 from streams.checkpoint import Checkpoint, Restored
-from streams.codec.columns import NO_ROW, Columns
+from streams.codec.columns import NO_ROW
 from streams.codec.decode import START, Decoder, Fetch, Position
 from streams.codec.pseudonyms import Pseudonyms
 from streams.deciding import Decider, Origin
 from streams.errors import Reason
+from streams.history import decode_windows
 from streams.inputs import EventInput, FetchQueue
 from streams.leaving import Leaving
 from streams.outbox import Outbox
-from streams.records import DemandWindow
 from streams.reference_intake import ReferenceIntake
 from streams.refusals import Refusals
 from streams.settings import Settings
 from streams.sku_table import SkuTable
 from streams.state.marker import MARKER_VERSION, Marker
 from streams.state.snapshot import RowSchema
+from streams.warm import Warm
 from streams.watermark import Cut
 from streams.windows import ClosedBucket, Verdict, Windows, WindowsConfig
 
 Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
-REFUSED_MAX: Final = 512  # in one step: each takes some 0.1 ms, as they leave the compiled path
 
 
 class Pipeline:
@@ -60,10 +59,18 @@ class Pipeline:
         forecaster: Forecaster | None,
         restored: Restored,
         hash_key: tuple[int, int],
+        warm: Warm | None = None,
     ) -> None:
+        """`warm`: what a standby has kept up to `restored`, made with the same `hash_key`. It is
+        used up; there is then nothing to `remember`.
+        """
         self.settings = settings
         self.partition = partition
-        self.skus = SkuTable(partition, partitions, settings.partitioner, hash_key)
+        self.skus = (
+            SkuTable(partition, partitions, settings.partitioner, hash_key)
+            if warm is None
+            else warm.skus
+        )
         self.windows = Windows(WindowsConfig.of(settings), self.skus)
         source = f"/{settings.topic_prefix}{settings.application}/{partition}"
         pseudonyms = Pseudonyms(settings.pseudonym_key)
@@ -104,7 +111,7 @@ class Pipeline:
         self._taken: deque[tuple[int | None, Mapping[str, Any]]] = deque()
         self._make_room()
         self._schema = RowSchema(ROW_VERSION, self._gather(np.zeros(0, np.int64)))
-        self._restore(restored)
+        self._restore(restored, warm)
         self._taken_offsets = self.offsets()
 
     # -- input
@@ -160,7 +167,7 @@ class Pipeline:
         False when there is nothing to do, or nothing that may be done before buckets close or
         outputs are taken.
         """
-        if self.full:
+        if self.outbox.waiting_bytes > self.settings.outputs_bytes_max:
             return False
         progressed = self.references.work()
         waiting = [source for source in self.events if source.ready]
@@ -182,7 +189,7 @@ class Pipeline:
             self._make_room()
             self.counts["unknown_fields", source.topic] += columns.unknown_fields
         begin = source.begin
-        end = self.windows.apply(source.kind, columns, begin, self._stop(columns, begin))
+        end = self.windows.apply(source.kind, columns, begin)
         for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
             original = source.original(int(begin + index))
             self.refusals.late(source.topic, original)
@@ -196,23 +203,14 @@ class Pipeline:
             self.refusals.dead_letter(source.topic, original, refusal.reason, refusal.detail)
         return loaded or end > begin
 
-    def _stop(self, columns: Columns, begin: int) -> int:
-        """Where to stop so that no more than REFUSED_MAX records become dead letters at once."""
-        fine = columns.ok[begin : columns.n] & (columns.row[begin : columns.n] >= 0)
-        refused = begin + np.flatnonzero(~fine)
-        return int(refused[REFUSED_MAX]) if len(refused) > REFUSED_MAX else columns.n
-
     # -- closed buckets, driven by the batcher
 
     def next_due(self) -> ClosedBucket | Origin | None:
         """What must happen next: close a bucket, forecast at an origin, or nothing.
 
-        An origin comes before the first bucket that begins at or after it. Nothing happens while
-        the outputs made must first be taken.
+        An origin comes before the first bucket that begins at or after it.
         """
         if self._held is None:
-            if self.full:
-                return None
             self._held = self.windows.close()
         origin = self.decider.due(
             self.windows.closed_through_ms if self._held is None else self._held.bucket_start_ms
@@ -257,11 +255,6 @@ class Pipeline:
     def outputs_bytes(self) -> int:
         """Outputs that wait for a checkpoint."""
         return self.outbox.waiting_bytes
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more may be made before a checkpoint takes the outputs."""
-        return self.outbox.waiting_bytes > self.settings.outputs_bytes_max
 
     @property
     def watermark_ms(self) -> int:
@@ -331,7 +324,7 @@ class Pipeline:
     def _make_room(self) -> None:
         self.decider.grow(self.skus.capacity)
 
-    def _restore(self, restored: Restored) -> None:
+    def _restore(self, restored: Restored, warm: Warm | None) -> None:
         """Put everything back as it was when the marker was written."""
         if restored.marker is None:
             return
@@ -347,26 +340,17 @@ class Pipeline:
         self.decider.restore_meta(core["decider"])
         self.counts.update({tuple(key): count for key, count in core["counts"]})
         self._history.extend((bucket, offset) for bucket, offset in core["history"])
+        if warm is not None:
+            self.windows.adopt(warm.duplicates, warm.history, warm.history_from_ms)
         self._load_history(restored.history)
 
     def _load_history(self, values: list[bytes]) -> None:
         """Fill the history rings from records of `demand-windows`."""
-        windows = [msgspec.json.decode(value, type=DemandWindow) for value in values]
-        if not windows:
+        names, columns = decode_windows(values)
+        if not names:
             return
-        rows = self.skus.rows_of([window.sku.encode() for window in windows], room=0)
+        rows = self.skus.rows_of(names, room=0)
         known = rows >= 0  # the others' rows were given back since
         self.windows.load_history(
-            rows[known].astype(np.int64),
-            *(
-                np.array([getattr(window, field) for window in windows], np.int64)[known]
-                for field in (
-                    "bucket_start_ms",
-                    "clicks",
-                    "carts",
-                    "orders",
-                    "units",
-                    "price_cents",
-                )
-            ),
+            rows[known].astype(np.int64), *(column[known] for column in columns)
         )

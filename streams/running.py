@@ -19,6 +19,7 @@ from streams.errors import BrokerError
 from streams.monitor import Monitor
 from streams.opening import Opening, load_forecaster
 from streams.settings import Settings
+from streams.standby import Standbys
 from streams.worker import Worker
 
 log = structlog.get_logger("flashcast.app")
@@ -48,7 +49,10 @@ class Running:
         app = build_app(settings, self._raw)
         hash_key = (secrets.randbits(64), secrets.randbits(64))
         cluster, partitions, monitor = Cluster(settings), self._partitions, self._monitor
-        opening = Opening(settings, cluster, partitions, forecaster, hash_key, core, monitor)
+        standbys = Standbys(settings, cluster, partitions, hash_key, monitor)
+        opening = Opening(
+            settings, cluster, partitions, forecaster, hash_key, core, monitor, standbys
+        )
         worker = Worker(
             settings,
             Batcher(forecaster),
@@ -59,6 +63,7 @@ class Running:
             cluster.clock,
         )
         app.worker = status.worker = worker
+        app.keep_warm = standbys.keep
         summing = CapacitySum(settings, cluster, partitions, worker.owns, monitor)
         worker.start()
         summing.start()
@@ -73,7 +78,9 @@ class Running:
         crashed = app.crash_reason
         for task in ends:
             task.cancel()
-        leaving = asyncio.gather(summing.stop(), app.stop(), return_exceptions=True)
+        leaving = asyncio.gather(
+            summing.stop(), standbys.close(), app.stop(), return_exceptions=True
+        )
         done, _ = await asyncio.wait([leaving], timeout=STOP_TIMEOUT_S)
         starting.cancel()
         if worker.failure is not None:

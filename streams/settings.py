@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     partitioner: Partitioner = "murmur2"
     processing_guarantee: Guarantee = "exactly_once"
     group_instance_id: str | None = None  # static membership: a rolling restart moves no partition
+    standby_replicas: int = Field(0, ge=0, le=4)  # other workers that keep each partition warm
     data_dir: Path = Path("data")
     clock: Clock = "wall"  # event: decisions of long ago are still emitted (demo and replay)
 
@@ -126,7 +127,7 @@ class Settings(BaseSettings):
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)
     session_timeout_ms: int = Field(10_000, ge=1_000)
-    outputs_bytes_max: int = Field(16 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
+    outputs_bytes_max: int = Field(64 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
 
     # forecasts and decisions
     forecasting: bool = True

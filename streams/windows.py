@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from streams import windows_kernel as kernel
 from streams.codec.columns import Columns
-from streams.dedupe import Duplicates
+from streams.dedupe import Duplicates, remember_slice
 from streams.errors import StateError
 from streams.history import History
 from streams.idleness import Idleness
-from streams.sku_table import MISPLACED, SkuTable
+from streams.sku_table import SkuTable
 from streams.topics import EVENT_TOPICS
 from streams.watermark import NEVER_MS, Cut, Watermark
 from streams.window_config import ClosedBucket, Verdict, WindowsConfig
@@ -56,24 +56,23 @@ class Windows:
 
     # -- records in
 
-    def apply(self, kind: int, columns: Columns, begin: int, end: int | None = None) -> int:
-        """Judge and count [begin, end), filling `columns.verdict`; up to `columns.n` by default.
-        `columns.row` must be filled.
+    def apply(self, kind: int, columns: Columns, begin: int) -> int:
+        """Judge and count from `begin` on, filling `columns.verdict`. `columns.row` must be filled.
 
-        Returns the first index not judged: `end`, or that of a record which must wait until
+        Returns the first index not judged: `columns.n`, or that of a record which must wait until
         older buckets are closed. Call again with the same columns from there.
         """
         self._grow()
         watermark, duplicates = self._watermarks[kind], self._duplicates[kind]
         events = _event_arrays(columns)
-        at, end = begin, columns.n if end is None else end
+        at = begin
         self._advance()
-        while at < end:
+        while at < columns.n:
             self._idleness.interrupted(kind)
             offset = int(columns.offset[at])
             watermark.reach(offset)
-            next_offset = min(duplicates.prepare(offset, end - at), watermark.next_cut_offset)
-            stop = int(np.searchsorted(columns.offset[:end], next_offset))
+            next_offset = min(duplicates.prepare(offset, columns.n - at), watermark.next_cut_offset)
+            stop = int(np.searchsorted(columns.offset[: columns.n], next_offset))
             reached = self._apply_until(kind, events, at, stop)
             if reached > at:
                 watermark.reach(int(columns.offset[reached - 1]) + 1)
@@ -123,13 +122,7 @@ class Windows:
 
         `data` is what the columns point into; read from `remember_from(kind)` on.
         """
-        self._skus.rows(data, columns, room=0)
-        seen = columns.ok[: columns.n] & (columns.row[: columns.n] != MISPLACED)
-        self._duplicates[kind].remember(
-            columns.offset[: columns.n][seen],
-            columns.event_hash_low[: columns.n][seen],
-            columns.event_hash_high[: columns.n][seen],
-        )
+        remember_slice(self._duplicates[kind], self._skus, columns, data)
 
     def remember_from(self, kind: int) -> int:
         """First offset whose event ids must be known to judge what comes next."""
@@ -314,6 +307,17 @@ class Windows:
         )
         if closed.any():
             self._history_from_ms = min(self._history_from_ms, int(bucket_start_ms[closed].min()))
+
+    def adopt(
+        self, duplicates: list[Duplicates], history: History, history_from_ms: int | None
+    ) -> None:
+        """Go on with the tables of a standby, whose rows are those of the same SKU table. They are
+        used as they are, and must be as far as `restore_meta` came.
+        """
+        self._duplicates, self.history = duplicates, history
+        self.history.grow(self._skus.capacity)
+        if history_from_ms is not None:
+            self._history_from_ms = min(self._history_from_ms, history_from_ms)
 
     def meta(self) -> dict[str, Any]:
         """What the marker keeps of the partition; JSON-able."""

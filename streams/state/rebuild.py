@@ -49,8 +49,8 @@ async def rebuild(
         await asyncio.to_thread(copy.open)
         place = await asyncio.to_thread(copy.place, now_ms, copy_age_ms_max)
         if place is not None:
-            await _check_place(reader, place, begin, end)
-            image = await asyncio.to_thread(_load, copy, place)
+            await check_place(reader, place, begin, end)
+            image = await asyncio.to_thread(load_intact, copy, place)
             records = await _follow(reader, copy, image, place.offset, end, now_ms)
             return Rebuilt(image, copy, True, None, records)
     except CopyInUseError as error:
@@ -69,7 +69,7 @@ async def rebuild(
     return Rebuilt(image, kept, False, problem, records)
 
 
-async def _check_place(reader: PartitionReader, place: Place, begin: int, end: int) -> None:
+async def check_place(reader: PartitionReader, place: Place, begin: int, end: int) -> None:
     """Raises StateError unless the log that the copy was made of is the one that is read."""
     if not begin <= place.offset <= end:
         raise StateError(
@@ -86,7 +86,8 @@ async def _check_place(reader: PartitionReader, place: Place, begin: int, end: i
         raise StateError("the local copy is of another changelog: another cluster, or made anew")
 
 
-def _load(copy: LocalCopy, place: Place) -> Image:
+def load_intact(copy: LocalCopy, place: Place) -> Image:
+    """All that the copy holds. Raises StateError when any row of it is corrupt."""
     image = copy.load()
     image.identity, image.identity_offset = bytes.fromhex(place.identity), place.identity_offset
     _, bad = snapshot.stack(list(image.rows.values()))

@@ -13,8 +13,8 @@ passes the end, never by waiting for a record at some offset.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
-from typing import Final
+
+import structlog
 
 from streams import topics
 from streams.checkpoint import Restored, RestoreStats
@@ -26,55 +26,85 @@ from streams.settings import Settings
 from streams.state import marker as markers
 from streams.state import snapshot
 from streams.state.changelog import Image, cut_place
+from streams.state.following import Follower
 from streams.state.local_copy import LocalCopy
 from streams.state.marker import Marker
 from streams.state.partition_reader import Bounds, PartitionReader
-from streams.state.rebuild import rebuild
+from streams.state.places import COPY_AGE_MS_MAX, READ_TOPICS, copy_folder
+from streams.state.rebuild import Rebuilt, rebuild
 
-COPY_AGE_MS_MAX: Final = topics.DAY_MS  # delete.retention.ms of the changelog
-READ_TOPICS: Final = (
-    *topics.EVENT_TOPICS,
-    topics.DEMAND_WINDOWS,
-    topics.CHANGELOG,
-)
+log = structlog.get_logger("flashcast.recovery")
 
 
 async def restore(
-    settings: Settings, outside: Outside, emitter: Emitter, reader: PartitionReader
+    settings: Settings,
+    outside: Outside,
+    emitter: Emitter,
+    reader: PartitionReader,
+    standby: Follower | None = None,
 ) -> Restored:
-    """Starts the emitter and reads all that its partition was; the emitter then keeps the local
-    copy. One whose restore failed must be stopped.
+    """Starts the emitter and reads all that its partition was, or what a standby lacks of it; the
+    emitter then keeps the local copy. One whose restore failed must be stopped.
 
     Raises StateError when what is there cannot be trusted, naming the remedy; BrokerError.
     """
     await emitter.start()
     bounds = await reader.bounds(READ_TOPICS)  # after the start: no earlier owner adds to them
-    copy = LocalCopy(outside.disk, copy_folder(settings, emitter.partition))
-    now_ms = outside.clock.wall_ms()
-    try:
-        found = await rebuild(reader, bounds[topics.CHANGELOG], copy, now_ms, COPY_AGE_MS_MAX)
-    except BaseException:
-        await asyncio.to_thread(copy.abandon)  # or the next restore would find it in use
-        raise
+    found = None if standby is None else await _handed_over(standby, reader, bounds)
+    warm = found is not None
+    if found is None:
+        found = await _rebuilt(settings, outside, emitter.partition, reader, bounds)
     image = found.image
     known = None if image.identity is None else (image.identity, image.identity_offset)
     emitter.attach(found.copy, known)
-    stats = RestoreStats(found.copy_used, found.copy_problem, found.records, image.ignored)
+    stats = RestoreStats(warm, found.copy_used, found.copy_problem, found.records, image.ignored)
     marker = None if image.marker is None else markers.decode(image.marker)
     if marker is None:
         await _refuse_lost_state(settings, outside, emitter.partition)
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
     names, rows = await asyncio.to_thread(_intact_rows, image, stats)
-    history = bounds[topics.DEMAND_WINDOWS]
+    history: list[bytes] = []
+    if standby is not None and standby.has_history:
+        stats.history_missing = standby.history_missing
+    elif marker is not None:
+        history = await _read_history(reader, bounds[topics.DEMAND_WINDOWS], marker, stats)
     return Restored(
         marker=marker,
         names=names,
         rows=rows,
         cuts=_live_cuts(image, emitter, bounds, stats),
-        history=[] if marker is None else await _read_history(reader, history, marker, stats),
+        history=history,
         stats=stats,
     )
+
+
+async def _handed_over(
+    standby: Follower, reader: PartitionReader, bounds: Mapping[str, Bounds]
+) -> Rebuilt | None:
+    """None when what the standby kept is of no use."""
+    try:
+        return await standby.hand_over(reader, bounds)
+    except StateError as error:
+        log.warning("standby not used", partition=reader.partition, reason=str(error))
+        await standby.close()
+        return None
+
+
+async def _rebuilt(
+    settings: Settings,
+    outside: Outside,
+    partition: int,
+    reader: PartitionReader,
+    bounds: Mapping[str, Bounds],
+) -> Rebuilt:
+    copy = LocalCopy(outside.disk, copy_folder(settings, partition))
+    now_ms = outside.clock.wall_ms()
+    try:
+        return await rebuild(reader, bounds[topics.CHANGELOG], copy, now_ms, COPY_AGE_MS_MAX)
+    except BaseException:
+        await asyncio.to_thread(copy.abandon)  # or the next restore would find it in use
+        raise
 
 
 async def references(reader: PartitionReader) -> AsyncIterator[Fetch]:
@@ -101,11 +131,6 @@ async def seen_before(
         begin = max((generation - 1) * dedupe_horizon_records, bounds[topic].start)
         async for fetch in reader.read(topic, begin, end):
             yield fetch
-
-
-def copy_folder(settings: Settings, partition: int) -> Path:
-    """Where one partition's local copy lies."""
-    return settings.data_dir / "state" / settings.transactional_id(f"p{partition}")
 
 
 async def _refuse_lost_state(settings: Settings, outside: Outside, partition: int) -> None:

@@ -4,6 +4,7 @@ records that break the contract.
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -71,12 +72,22 @@ def references() -> Iterator[CatalogEntry | StockLevel]:
         yield StockLevel(sku=sku(number), on_hand=20, on_order=0, as_of_ms=START_MS)
 
 
-async def publish_sale(settings: Settings, seed: int, count: int, span_ms: int = SALE_MS) -> None:
-    """The assortment, and then the events."""
+async def publish_sale(
+    settings: Settings,
+    seed: int,
+    count: int,
+    span_ms: int = SALE_MS,
+    *,
+    begin: int = 0,
+    end: int | None = None,
+) -> None:
+    """The assortment, and then the events; `begin` and `end` choose a stretch of those."""
     async with Publisher(settings) as publisher:
-        await publisher.publish_reference(references())
+        if begin == 0:
+            await publisher.publish_reference(references())
         batches: dict[str, list[Keyed]] = {topic: [] for topic in EVENT_TOPICS}
-        for number, (topic, record) in enumerate(events(seed, count, span_ms)):
+        stretch = islice(events(seed, count, span_ms), begin, end)
+        for number, (topic, record) in enumerate(stretch):
             batches[topic].append(record)
             if number % 2_000 == 1_999:
                 for name, records in batches.items():

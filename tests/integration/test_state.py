@@ -38,7 +38,8 @@ from streams.errors import BrokerError, FencedError, StateError
 from streams.settings import Settings
 from streams.state.local_copy import LocalCopy
 from streams.state.marker import CUT_KEY_PREFIX
-from streams.state.recovery import copy_folder, references, seen_before
+from streams.state.places import copy_folder
+from streams.state.recovery import references, seen_before
 from streams.state.rocksdb import RocksDisk
 
 pytestmark = pytest.mark.kafka

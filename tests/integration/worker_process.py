@@ -61,6 +61,7 @@ class WorkerProcess:
             "FLASHCAST_CHECKPOINT_INTERVAL_MS": str(settings.checkpoint_interval_ms),
             "FLASHCAST_SESSION_TIMEOUT_MS": str(settings.session_timeout_ms),
             "FLASHCAST_CLOCK": settings.clock,
+            "FLASHCAST_STANDBY_REPLICAS": str(settings.standby_replicas),
             **variables,
         }
         self.process: subprocess.Popen[bytes]
@@ -126,6 +127,13 @@ class WorkerProcess:
         """As the kernel does when memory is short."""
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        """As a host does that swaps, or a virtual machine that is moved."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def exit_code(self, timeout_s: float = 60.0) -> int:
         return self.process.wait(timeout_s)

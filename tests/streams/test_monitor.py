@@ -9,6 +9,7 @@ UNITS = ("_seconds", "_bytes", "_records", "_total", "_rows", "_info")
 COUNTS_WITHOUT_UNIT = {
     "flashcast_partitions_owned",
     "flashcast_partitions_ready",
+    "flashcast_partitions_standby",
     "flashcast_skus_tracked",
     "flashcast_desired_replicas",
 }
@@ -32,6 +33,7 @@ def test_every_metric_has_the_prefix_a_meaning_and_a_base_unit(monitor: Monitor)
 
 def test_no_label_can_hold_a_sku(monitor: Monitor) -> None:
     allowed = {"topic", "verdict", "reason", "kind", "guardrail", "service", "level", "outcome"}
+    allowed |= {"source"}
     for family in monitor.registry.collect():
         for sample in family.samples:
             assert set(sample.labels) <= allowed | {"le"}
