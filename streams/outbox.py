@@ -17,7 +17,7 @@ from streams import topics
 from streams.checkpoint import Output
 from streams.codec.decode import Original
 from streams.codec.pseudonyms import Pseudonyms
-from streams.codec.write import RecordBatch, encode_records
+from streams.codec.write import BatchWriter, RecordBatch
 from streams.records import (
     CapacityForecast,
     CapacityShare,
@@ -42,7 +42,6 @@ CE_TYPES: Final = {
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
-RECORD_OVERHEAD_BYTES: Final = 300  # headers and framing of one CloudEvent, roughly
 
 Decision = DemandForecast | RestockEvent | PriceAdjustment | CapacityForecast
 _TOPIC_OF: Final[dict[type, str]] = {
@@ -152,7 +151,7 @@ class Outbox:
         self._pseudonyms = pseudonyms
         self._bytes_max = dead_letter_bytes_max
         self._batches: list[Output] = []
-        self._records: dict[str, list[Encoded]] = {}
+        self._writers: dict[str, BatchWriter] = {}
         self.waiting_bytes = 0
 
     def add_batches(self, topic: str, batches: list[RecordBatch]) -> None:
@@ -189,16 +188,22 @@ class Outbox:
         self._add(to_topic, (key, msgspec.json.encode(refused), headers))
 
     def _add(self, topic: str, encoded: Encoded) -> None:
-        self._records.setdefault(topic, []).append(encoded)
-        self.waiting_bytes += len(encoded[1] or b"") + RECORD_OVERHEAD_BYTES
+        writer = self._writers.setdefault(topic, BatchWriter())
+        before = writer.size_bytes
+        done = writer.add(*encoded)
+        if done is not None:
+            self._batches.append(Output(topic, done))
+            before = 0
+        self.waiting_bytes += writer.size_bytes - before
 
-    def __len__(self) -> int:
-        return len(self._batches) + sum(map(len, self._records.values()))
+    def __bool__(self) -> bool:
+        return bool(self._batches or self._writers)
 
     def take(self) -> list[Output]:
         """Everything collected, as batches; the outbox is empty afterwards."""
         outputs = self._batches
-        for topic, records in self._records.items():
-            outputs += [Output(topic, batch) for batch in encode_records(records)]
-        self._batches, self._records, self.waiting_bytes = [], {}, 0
+        for topic, writer in self._writers.items():
+            last = writer.finish()
+            outputs += [Output(topic, last)] if last is not None else []
+        self._batches, self._writers, self.waiting_bytes = [], {}, 0
         return outputs

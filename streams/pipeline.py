@@ -24,7 +24,7 @@ from models.prediction import Prediction
 from streams import closing, topics
 from streams.admission import Admission
 from streams.checkpoint import Checkpoint, Restored
-from streams.codec.columns import NO_ROW
+from streams.codec.columns import NO_ROW, Columns
 from streams.codec.decode import START, Decoder, Fetch, Position
 from streams.codec.pseudonyms import Pseudonyms
 from streams.deciding import Decider, Origin
@@ -46,6 +46,7 @@ from streams.windows import ClosedBucket, Verdict, Windows, WindowsConfig
 Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
+REFUSED_MAX: Final = 512  # in one step: each takes some 0.1 ms, as they leave the compiled path
 
 
 class Pipeline:
@@ -167,7 +168,7 @@ class Pipeline:
         False when there is nothing to do, or nothing that may be done before buckets close or
         outputs are taken.
         """
-        if self.outbox.waiting_bytes > self.settings.outputs_bytes_max:
+        if self.full:
             return False
         progressed = self.references.work()
         waiting = [source for source in self.events if source.ready]
@@ -189,7 +190,7 @@ class Pipeline:
             self._make_room()
             self.counts["unknown_fields", source.topic] += columns.unknown_fields
         begin = source.begin
-        end = self.windows.apply(source.kind, columns, begin)
+        end = self.windows.apply(source.kind, columns, begin, self._stop(columns, begin))
         for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
             original = source.original(int(begin + index))
             self.refusals.late(source.topic, original)
@@ -203,14 +204,23 @@ class Pipeline:
             self.refusals.dead_letter(source.topic, original, refusal.reason, refusal.detail)
         return loaded or end > begin
 
+    def _stop(self, columns: Columns, begin: int) -> int:
+        """Where to stop so that no more than REFUSED_MAX records become dead letters at once."""
+        fine = columns.ok[begin : columns.n] & (columns.row[begin : columns.n] >= 0)
+        refused = begin + np.flatnonzero(~fine)
+        return int(refused[REFUSED_MAX]) if len(refused) > REFUSED_MAX else columns.n
+
     # -- closed buckets, driven by the batcher
 
     def next_due(self) -> ClosedBucket | Origin | None:
         """What must happen next: close a bucket, forecast at an origin, or nothing.
 
-        An origin comes before the first bucket that begins at or after it.
+        An origin comes before the first bucket that begins at or after it. Nothing happens while
+        the outputs made must first be taken.
         """
         if self._held is None:
+            if self.full:
+                return None
             self._held = self.windows.close()
         origin = self.decider.due(
             self.windows.closed_through_ms if self._held is None else self._held.bucket_start_ms
@@ -255,6 +265,11 @@ class Pipeline:
     def outputs_bytes(self) -> int:
         """Outputs that wait for a checkpoint."""
         return self.outbox.waiting_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be made before a checkpoint takes the outputs."""
+        return self.outbox.waiting_bytes > self.settings.outputs_bytes_max
 
     @property
     def watermark_ms(self) -> int:

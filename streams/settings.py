@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     # state
     checkpoint_interval_ms: int = Field(1_000, ge=10)
     session_timeout_ms: int = Field(10_000, ge=1_000)
-    outputs_bytes_max: int = Field(64 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
+    outputs_bytes_max: int = Field(16 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
 
     # forecasts and decisions
     forecasting: bool = True

@@ -56,23 +56,24 @@ class Windows:
 
     # -- records in
 
-    def apply(self, kind: int, columns: Columns, begin: int) -> int:
-        """Judge and count from `begin` on, filling `columns.verdict`. `columns.row` must be filled.
+    def apply(self, kind: int, columns: Columns, begin: int, end: int | None = None) -> int:
+        """Judge and count [begin, end), filling `columns.verdict`; up to `columns.n` by default.
+        `columns.row` must be filled.
 
-        Returns the first index not judged: `columns.n`, or that of a record which must wait until
+        Returns the first index not judged: `end`, or that of a record which must wait until
         older buckets are closed. Call again with the same columns from there.
         """
         self._grow()
         watermark, duplicates = self._watermarks[kind], self._duplicates[kind]
         events = _event_arrays(columns)
-        at = begin
+        at, end = begin, columns.n if end is None else end
         self._advance()
-        while at < columns.n:
+        while at < end:
             self._idleness.interrupted(kind)
             offset = int(columns.offset[at])
             watermark.reach(offset)
-            next_offset = min(duplicates.prepare(offset, columns.n - at), watermark.next_cut_offset)
-            stop = int(np.searchsorted(columns.offset[: columns.n], next_offset))
+            next_offset = min(duplicates.prepare(offset, end - at), watermark.next_cut_offset)
+            stop = int(np.searchsorted(columns.offset[:end], next_offset))
             reached = self._apply_until(kind, events, at, stop)
             if reached > at:
                 watermark.reach(int(columns.offset[reached - 1]) + 1)

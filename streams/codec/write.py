@@ -114,25 +114,48 @@ class BatchBuilder:
         return self._buffer
 
 
+class BatchWriter:
+    """Records encoded as they come, in batches of at most `bytes_max` unless one record alone is
+    larger.
+    """
+
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        self._room = bytes_max - HEADER_BYTES
+        self._body = bytearray()
+        self._count = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the batch that is being filled, without its header."""
+        return len(self._body)
+
+    def add(self, key: bytes | None, value: bytes | None, headers: Headers) -> RecordBatch | None:
+        """One more record; the batch before it, when that had no room for it."""
+        done: RecordBatch | None = None
+        record = _record(self._count, key, value, headers)
+        if self._count and len(self._body) + len(record) > self._room:
+            done = self.finish()
+            record = _record(0, key, value, headers)
+        self._body += record
+        self._count += 1
+        return done
+
+    def finish(self) -> RecordBatch | None:
+        """The last batch; None when it is empty."""
+        if not self._count:
+            return None
+        batch = RecordBatch(bytes(self._body), self._count)
+        self._body, self._count = bytearray(), 0
+        return batch
+
+
 def encode_records(
     records: Iterable[tuple[bytes | None, bytes | None, Headers]], bytes_max: int = BYTES_MAX
 ) -> list[RecordBatch]:
     """Batches of (key, value, headers), none above `bytes_max` unless one record alone is."""
-    batches: list[RecordBatch] = []
-    body = bytearray()
-    count = 0
-    for key, value, headers in records:
-        record = _record(count, key, value, headers)
-        if count and HEADER_BYTES + len(body) + len(record) > bytes_max:
-            batches.append(RecordBatch(bytes(body), count))
-            body.clear()
-            count = 0
-            record = _record(count, key, value, headers)
-        body += record
-        count += 1
-    if count:
-        batches.append(RecordBatch(bytes(body), count))
-    return batches
+    writer = BatchWriter(bytes_max)
+    batches = [writer.add(key, value, headers) for key, value, headers in records]
+    return [batch for batch in (*batches, writer.finish()) if batch is not None]
 
 
 def encode_windows(
