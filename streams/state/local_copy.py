@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 from aiokafka.record.util import calc_crc32c
 
 from streams.errors import StateError
 from streams.state.changelog import Change, Image
 from streams.state.disk import Disk, Store
 from streams.state.marker import MARKER_KEY
+
+log = structlog.get_logger("flashcast.state")
 
 PLACE_KEY: Final = b"\x00place"
 PLACE_VERSION: Final = 1
@@ -60,9 +63,12 @@ class LocalCopy:
     def close(self) -> None:
         """Afterwards another process may open it."""
         with self._lock:
-            if self._store is not None:
-                self._store.close()
-                self._store = None
+            store, self._store = self._store, None
+            if store is not None:
+                try:
+                    store.close()
+                except Exception as error:  # stores raise nothing narrower; a full disk does it
+                    log.info("local copy closed", folder=str(self._folder), error=str(error))
 
     def abandon(self) -> None:
         """Closes it for good, even when a thread that nobody awaits any more is yet to open it."""

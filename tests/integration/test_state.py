@@ -1,12 +1,14 @@
 """Checkpoints and restores on a broker: what a crash, a zombie or a refusal can and cannot do."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from kafka.structs import TopicPartition as AdminTopicPartition
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored
-from streams.cluster import Cluster
+from streams.cluster import Cluster, SystemClock
 from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
 from streams.embedded import EmbeddedBroker
@@ -171,6 +173,51 @@ async def test_a_copy_that_cannot_be_trusted_is_read_anew_from_the_changelog(
     assert state.stats.copy_problem
     assert levels(state) == {f"S{i}": 2 if i in (1, 2) else 1 for i in range(50)}
     held.close()
+
+
+@contextlib.contextmanager
+def refusing_disk(folder: Path, how: str) -> Iterator[None]:
+    """A disk that takes nothing (root may write anywhere, so not by permissions), or nothing more:
+    no file may grow, which is what a full one says to a write.
+    """
+    if how == "taken":
+        shutil.rmtree(folder.parent)
+        folder.parent.write_text("a file where the folder should be")
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("how", ["taken", "full"])
+async def test_a_disk_that_refuses_the_copy_fails_no_checkpoint_and_no_restore(
+    kafka_settings: Settings, how: str
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    skus = [f"S{i}" for i in range(50)]
+    await commit_all(kafka_settings, [checkpoint(1, skus)])
+    emitter = emitter_of(kafka_settings)
+    folder = copy_folder(kafka_settings, PARTITION)
+    if how == "full":
+        await restored(kafka_settings, emitter)
+    with refusing_disk(folder, how):
+        if how == "taken":
+            state = await restored(kafka_settings, emitter)
+            assert state.stats.copy_problem
+            assert levels(state) == dict.fromkeys(skus, 1)
+        for step in (2, 3):
+            await emitter.commit(checkpoint(step, skus))
+        await emitter.stop()
+    assert emitter.copy_failures == (how == "full")
+    if how == "taken":
+        folder.parent.unlink()
+    state = await taken(kafka_settings)
+    assert not state.stats.copy_used
+    assert levels(state) == dict.fromkeys(skus, 3)
 
 
 async def test_a_copy_of_another_changelog_is_not_used(kafka_settings: Settings) -> None:
@@ -414,6 +461,26 @@ async def test_at_least_once_writes_the_marker_last_and_loses_nothing(
     shutil.rmtree(copy_folder(plain, PARTITION))
     assert contents(await taken(plain)) == contents(from_copy)
     assert levels(from_copy) == {"A": 2, "B": 1}
+
+
+async def test_at_least_once_sends_nothing_that_another_owner_may_have_sent_meanwhile(
+    kafka_settings: Settings,
+) -> None:
+    """A worker that stood still for longer than its session lasts, and goes on."""
+    plain = kafka_settings.model_copy(update={"processing_guarantee": "at_least_once"})
+    await fill_inputs(plain, 9)
+    emitter = emitter_of(plain)
+    await restored(plain, emitter)
+    now_ms = SystemClock().monotonic_ms()
+    emitter.owner_at_ms = now_ms
+    await emitter.commit(checkpoint(1, ["A"]))
+    emitter.owner_at_ms = now_ms - plain.session_timeout_ms
+    with pytest.raises(FencedError, match="FLASHCAST_SESSION_TIMEOUT_MS 10000"):
+        await emitter.commit(checkpoint(666, ["A"]))
+    await emitter.stop()
+    state = await taken(plain)
+    assert levels(state) == {"A": 1}
+    assert state.history == [b"A at 1"]
 
 
 @pytest.mark.parametrize("keep_copy", [True, False])
