@@ -182,6 +182,7 @@ class Custody:
         try:
             outputs = await asyncio.to_thread(merged, checkpoint.outputs)
             checkpoint = replace(checkpoint, outputs=outputs)
+            await self._prove_owner(owned)
             result = await owned.emitter.commit(checkpoint)
         except Exception as error:  # whatever it is: a partition without commits would stand still
             if not isinstance(error, BrokerError):
@@ -248,6 +249,17 @@ class Custody:
             return True
         self.fail(error)
         return False
+
+    async def _prove_owner(self, owned: Owned) -> None:
+        """Where no transaction shuts out a former owner, the group is asked before anything is
+        sent. Raises FencedError. Before a first checkpoint there are no offsets to ask with.
+        """
+        if owned.emitter.shuts_out_others or not owned.committed:
+            return
+        asked_ms = self._clock.monotonic_ms()
+        if not await self._still_ours(owned):
+            raise FencedError(f"partition {owned.partition}: the group does not say it is ours")
+        owned.emitter.owner_at_ms = asked_ms
 
     async def _still_ours(self, owned: Owned) -> bool:
         """Brokers fence on time-outs, too, so a fence alone does not say that another has it."""

@@ -60,6 +60,9 @@ class Emitter(ABC):
     """
 
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S
+    shuts_out_others: bool  # whether the broker refuses what a former owner sends
+    # when the group was last asked whether the partition is ours, and said so; None: never
+    owner_at_ms: int | None = None
 
     def __init__(
         self, settings: Settings, outside: Outside, partition: int, role: str | None = None
@@ -218,7 +221,7 @@ class Emitter(ABC):
             return BrokerError(f"{where}: no permission to Write with transactional id {owner!r}")
         for cause in causes:
             if isinstance(cause, BrokerError):
-                return BrokerError(f"{where}: {cause}")
+                return type(cause)(f"{where}: {cause}")
         if isinstance(error, TimeoutError) and self._producer is None:
             return BrokerError(f"{where}: the emitter was stopped meanwhile")
         if isinstance(error, TimeoutError):
@@ -264,6 +267,8 @@ class Emitter(ABC):
 class TransactionalEmitter(Emitter):
     """Exactly once: all of a checkpoint becomes visible at one moment, or none of it."""
 
+    shuts_out_others = True
+
     def _transactional_id(self) -> str:
         return self._settings.transactional_id(self._role)
 
@@ -280,7 +285,13 @@ class TransactionalEmitter(Emitter):
 class PlainEmitter(Emitter):
     """At least once, for brokers without transactions: each step is acknowledged before the next,
     the marker last, so that a crash repeats outputs and loses none.
+
+    A former owner must stop by itself. The group gives a partition to nobody else within a session
+    time-out of the owner's last sign of life, so nothing is sent later than that after
+    `owner_at_ms`.
     """
+
+    shuts_out_others = False
 
     def _transactional_id(self) -> None:
         return None
@@ -288,8 +299,23 @@ class PlainEmitter(Emitter):
     async def _deliver(self, steps: Sequence[Sequence[Output]]) -> list[int]:
         offsets: list[int] = []
         for step in steps:
-            offsets += await self._send(step, transactional=False)
+            async with asyncio.timeout(self._owner_for_s()):
+                offsets += await self._send(step, transactional=False)
         return offsets
+
+    def _owner_for_s(self) -> float | None:
+        """Seconds in which nobody else can have been given the partition. Raises FencedError."""
+        if self.owner_at_ms is None:
+            return None
+        since_ms = self._outside.clock.monotonic_ms() - self.owner_at_ms
+        left_ms = self._settings.session_timeout_ms - since_ms
+        if left_ms <= 0:
+            raise FencedError(
+                f"the group was last heard {since_ms} ms ago, and may have given the partition to "
+                f"another worker after FLASHCAST_SESSION_TIMEOUT_MS "
+                f"{self._settings.session_timeout_ms}"
+            )
+        return left_ms / 1_000
 
 
 def emitter_for(

@@ -186,6 +186,9 @@ class Monitor:
         self.standby_lag_records = self._gauge(
             "standby_lag_records", "Changelog records not yet followed, over standby partitions."
         )
+        self.standby_catch_ups = self._counter(
+            "standby_catch_ups_total", "Looks after which a standby partition lacked nothing."
+        )
         self.standby_failures = self._counter(
             "standby_failures_total", "Standby partitions dropped for an error, and begun anew."
         )

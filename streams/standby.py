@@ -96,6 +96,7 @@ class Standbys:
                         bounds = await reader.bounds(READ_TOPICS)
                         await following.catch_up(reader, bounds, self._paced)
                         self._report()
+                        self._monitor.standby_catch_ups.inc()
                         delay_s = RETRY_FIRST_S
                         await asyncio.sleep(LOOK_S)
             except BrokerError as error:

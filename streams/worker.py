@@ -23,6 +23,7 @@ from streams.monitor import Monitor
 from streams.outside import Clock
 from streams.owned import Owned
 from streams.settings import Settings
+from streams.topics import INPUT_TOPICS
 from streams.turn import Turn
 
 log = structlog.get_logger("flashcast.worker")
@@ -30,6 +31,7 @@ log = structlog.get_logger("flashcast.worker")
 IDLE_TURN_S: Final = 0.02
 REPORT_MS: Final = 1_000
 STUCK_MS: Final = 120_000  # a turn takes milliseconds; a first compilation, seconds
+UNANSWERED_MS_MAX: Final = 5_000  # an idle topic partition is answered five times a second
 LEAVE_TIMEOUT_S: Final = 5.0  # of the ten in which a worker must be gone
 
 
@@ -56,6 +58,7 @@ class Worker:
         self._generation = -1
         self._flowing = False  # the assignment holds: turns may run
         self._lag: Positions = {}
+        self._answered_ms = 0
         self._turning = asyncio.Lock()
         self._turn_began_ms: int | None = None
         self._loop_task: asyncio.Task[None] | None = None
@@ -111,6 +114,8 @@ class Worker:
     def answered(self, drained: Drained) -> None:
         """Fetches that were answered with nothing, and the lag of all."""
         self._lag = dict(drained.lag)
+        if drained.fetches or drained.empties:
+            self._answered_ms = self._clock.monotonic_ms()
         for empty in drained.empties:
             owned = self._custody.owned.get(empty.partition)
             if owned is not None:
@@ -149,6 +154,7 @@ class Worker:
         if custody.term == term:
             custody.see_who_is_ahead()
             self._flowing = True
+            self._answered_ms = self._clock.monotonic_ms()
             custody.changed.set()
             log.info("assigned", partitions=sorted(partitions), generation=generation)
 
@@ -241,4 +247,14 @@ class Worker:
             return [f"partition {number} is being restored" for number in missing]
         if not self._flowing:
             return ["waiting for the group's assignment"]
+        return self._unanswered()
+
+    def _unanswered(self) -> list[str]:
+        """Whether fetches go unanswered, as they do before anything else fails when the broker is
+        away; unless none is being asked for.
+        """
+        since_ms = self._clock.monotonic_ms() - self._answered_ms
+        asked_for = len(self._custody.owned) * len(INPUT_TOPICS) - len(self._custody.ahead)
+        if asked_for > 0 and since_ms > UNANSWERED_MS_MAX:
+            return [f"no fetch was answered for {since_ms // 1_000} s: is the broker up?"]
         return []

@@ -22,11 +22,15 @@ class QuietGroup:
     async def seek(self, positions: Mapping[tuple[str, int], int]) -> None:
         pass
 
+    def __init__(self, owner: bool = True) -> None:
+        self._owner = owner
+        self.rejoined = 0
+
     async def owns(self, offsets: Mapping[tuple[str, int], int]) -> bool:
-        return True
+        return self._owner
 
     async def rejoin(self) -> None:
-        pass
+        self.rejoined += 1
 
 
 def opened(settings: Settings) -> Owned:
@@ -66,4 +70,27 @@ async def test_a_checkpoint_that_cannot_be_encoded_discards_the_partition_and_no
         assert not custody.has(owned)
     assert custody.failure is not None, "a fault that stays ends the worker, and says why"
     assert not custody.owned
+    core.close()
+
+
+async def test_without_transactions_nothing_is_sent_that_the_group_does_not_say_is_ours(
+    tmp_path: Path,
+) -> None:
+    settings = load(partitions=1, data_dir=tmp_path, processing_guarantee="at_least_once")
+    core, monitor, group = CoreThread(), Monitor(), QuietGroup(owner=False)
+    owned = opened(settings)
+    owned.committed = {topics.CLICKS: 5}
+
+    async def open_partition(number: int) -> Owned:
+        return owned
+
+    custody = Custody(core, open_partition, group, monitor, SystemClock())
+    custody.assigned = {0}
+    await custody.restore(0, custody.term, asyncio.Semaphore(1))
+    owned.checkpoint = owned.pipeline.take()
+    custody.begin_commit(owned)
+    await settled(custody)
+    assert not custody.owned, "dropped, and not restored until the group gives it again"
+    assert group.rejoined == 1
+    assert monitor.partitions_discarded.labels("fenced")._value.get() == 1
     core.close()
