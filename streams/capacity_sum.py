@@ -20,7 +20,7 @@ from streams.checkpoint import Output
 from streams.codec.write import encode_records
 from streams.decisions.capacity import ShareSum
 from streams.emit import Emitter, emitter_for
-from streams.errors import BrokerError
+from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options, isolation_level
 from streams.monitor import Monitor
 from streams.outbox import encode_decision
@@ -72,6 +72,9 @@ class CapacitySum:
             if self._owns(OWNER_OF):
                 try:
                     await self._sum_while_owner()
+                except ConfigurationError as error:  # a right that is missing: no time mends it
+                    log.error("there are no capacity forecasts", error=str(error))
+                    return
                 except Exception as error:  # nobody would notice that this task has ended
                     known = isinstance(error, BrokerError | KafkaError)
                     log.warning(

@@ -322,6 +322,23 @@ def describe(json: Json = False) -> None:
 
 
 @topics_app.command()
+def acls(
+    role: Annotated[
+        str | None, typer.Argument(help="admin, worker, shop, dashboard, ...; all if none is named")
+    ] = None,
+    principal: Annotated[
+        str | None, typer.Option(help="Whom to grant it; User:flashcast-ROLE.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the least rights that each role needs on a Kafka with ACLs, as kafka-acls commands."""
+    from streams.acls import ROLES, run_acls
+
+    roles = list(ROLES) if role is None else [_one_of("role", role, tuple(ROLES))]
+    raise typer.Exit(run_acls(_settings(), roles, principal, json))
+
+
+@topics_app.command()
 def rekey(
     target_prefix: Annotated[str, typer.Argument(help="Prefix of the copies' names.")],
     source_prefix: Annotated[

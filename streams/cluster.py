@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.decode import Fetch
+from streams.denied import denied
 from streams.errors import BrokerError
 from streams.fetching import RawReader, client_options, isolation_level
 from streams.outside import Clock
@@ -78,7 +79,7 @@ class KafkaReader(PartitionReader):
             ends = await self._consumer.end_offsets(list(wanted))
         except KafkaError as error:
             missing = ", ".join(tp.topic for tp in wanted)
-            raise BrokerError(
+            raise denied(self._settings, error, "Read") or BrokerError(
                 f"no offsets of partition {self.partition} of {missing}: {error!r}"
             ) from error
         return {name: Bounds(starts[tp], ends[tp]) for tp, name in wanted.items()}
@@ -88,8 +89,10 @@ class KafkaReader(PartitionReader):
         try:
             async for fetch in self._reader.read(name, self.partition, begin, end):
                 yield fetch
-        except KafkaError as error:
-            raise BrokerError(f"{name}/{self.partition} cannot be read: {error!r}") from error
+        except (KafkaError, BrokerError) as error:
+            raise denied(self._settings, error, "Read") or BrokerError(
+                f"{name}/{self.partition} cannot be read: {error}"
+            ) from error
 
 
 class Cluster:
@@ -145,7 +148,7 @@ class Cluster:
                     tp = TopicPartition(settings.topic(topic), partition)
                     found[topic] = await consumer.committed(tp)
         except (KafkaError, TimeoutError) as error:
-            raise BrokerError(
+            raise denied(settings, error, "Read") or BrokerError(
                 f"the offsets of group {group!r} cannot be read: {error!r}"
             ) from error
         finally:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,12 +21,20 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
+    TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
-from streams.errors import BrokerError, FencedError, StateError
+from streams.denied import causes_of, may_not
+from streams.errors import (
+    BrokerError,
+    ConfigurationError,
+    FencedError,
+    FlashcastError,
+    StateError,
+)
 from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog
@@ -166,6 +174,9 @@ class Emitter(ABC):
                 for index, future in zip(indexes, sent, strict=True):
                     offsets[index] = (await future).offset
                 self._unanswered.discard(self._settings.topic(topic))
+            except TopicAuthorizationFailedError:
+                name = self._settings.topic(topic)
+                raise may_not(self._settings, "Write", f"topic {name}") from None
             except TOO_LARGE:
                 size = max(outputs[index].batch.size_bytes for index in indexes)
                 raise BrokerError(
@@ -211,15 +222,17 @@ class Emitter(ABC):
         finally:
             self._deadline = None
 
-    def _named(self, what: str, error: BaseException) -> BrokerError:
+    def _named(self, what: str, error: BaseException) -> FlashcastError:
         causes = list(causes_of(error))
         where = f"partition {self._partition}: {what}"
         owner = self._settings.transactional_id(self._role)
         if any(isinstance(cause, FENCED) for cause in causes):
             return FencedError(f"{where}: another worker has taken over {owner!r}")
-        if any(isinstance(cause, TransactionalIdAuthorizationFailed) for cause in causes):
-            return BrokerError(f"{where}: no permission to Write with transactional id {owner!r}")
         for cause in causes:
+            if isinstance(cause, TransactionalIdAuthorizationFailed):
+                return may_not(self._settings, "Write", f"transactional id {owner}")
+            if isinstance(cause, ConfigurationError):
+                return cause
             if isinstance(cause, BrokerError):
                 return type(cause)(f"{where}: {cause}")
         if isinstance(error, TimeoutError) and self._producer is None:
@@ -324,14 +337,3 @@ def emitter_for(
     """The kind that `processing_guarantee` asks for."""
     exact = settings.processing_guarantee == "exactly_once"
     return (TransactionalEmitter if exact else PlainEmitter)(settings, outside, partition, role)
-
-
-def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The error itself, or those of its group, each with what caused it."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from causes_of(one)
-        return
-    yield error
-    if error.__cause__ is not None:
-        yield from causes_of(error.__cause__)

@@ -263,7 +263,11 @@ class RawReader:
 
 
 def _ours(error: Exception) -> FlashcastError:
-    return error if isinstance(error, FlashcastError) else BrokerError(str(error) or repr(error))
+    if isinstance(error, FlashcastError):
+        return error
+    ours = BrokerError(str(error) or repr(error))
+    ours.__cause__ = error
+    return ours
 
 
 def cut(fetch: Fetch, end: int) -> Fetch:

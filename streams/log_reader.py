@@ -9,9 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.plain import Record
+from streams.denied import denied, principal
 from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options, isolation_level
 from streams.settings import Settings
+from streams.unreachable import diagnosed
 
 FETCH_WAIT_MS: Final = 20  # requests for offsets wait behind a fetch on the same connection
 POLL_MS: Final = 500
@@ -45,9 +47,7 @@ class LogReader:
             await self._consumer.start()
         except (KafkaError, OSError) as error:
             await self._consumer.stop()
-            raise BrokerError(
-                f"no Kafka at {self._settings.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {error}"
-            ) from None
+            raise await diagnosed(self._settings, error) from None
         return self
 
     async def __aexit__(
@@ -73,7 +73,8 @@ class LogReader:
             raise BrokerError(f"{name}: metadata cannot be read: {error}") from None
         if not found:
             raise ConfigurationError(
-                f"topic {name!r} is not there: run `flashcast topics create` first"
+                f"topic {name!r} is not there, or not for {principal(self._settings)} to see: run "
+                "`flashcast topics create` first"
             )
         return len(found)
 
@@ -85,7 +86,9 @@ class LogReader:
             begin = await self._consumer.beginning_offsets([tp])
             end = await self._consumer.end_offsets([tp])
         except KafkaError as error:
-            raise BrokerError(f"{tp.topic}/{partition}: offsets cannot be read: {error}") from None
+            raise denied(self._settings, error, "Read") or BrokerError(
+                f"{tp.topic}/{partition}: offsets cannot be read: {error}"
+            ) from None
         return begin[tp], end[tp]
 
     async def read(
@@ -106,7 +109,9 @@ class LogReader:
                 fetched = await consumer.getmany(tp, timeout_ms=POLL_MS, max_records=RECORDS_MAX)
                 before, position = position, await consumer.position(tp)
             except KafkaError as error:
-                raise BrokerError(f"{tp.topic}/{partition} at {position}: {error}") from None
+                raise denied(self._settings, error, "Read") or BrokerError(
+                    f"{tp.topic}/{partition} at {position}: {error}"
+                ) from None
             silent_s = 0.0 if position > before else silent_s + POLL_MS / 1000
             if silent_s > STALL_TIMEOUT_S:
                 raise BrokerError(

@@ -2,6 +2,7 @@
 as it expects.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -9,13 +10,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.acls import grants
 from streams.codec.batches import iter_records
-from streams.errors import BrokerError, ConfigurationError
+from streams.errors import ConfigurationError
 from streams.fetching import RawReader, client_options, isolation_level
 from streams.partitioner import partition_of
+from streams.permissions import require
 from streams.settings import Settings
 from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
-from streams.unreachable import explained
+from streams.unreachable import diagnosed
 
 log = structlog.get_logger("flashcast.preflight")
 
@@ -43,13 +46,15 @@ async def check(settings: Settings) -> int:
     )
     try:
         await consumer.start()
+        if settings.security_protocol != "PLAINTEXT":
+            await asyncio.to_thread(require, settings, grants("worker", settings))
         cluster = await consumer._client.fetch_all_metadata()
         names = [plan.name for plan in plans(settings.topic_prefix, settings.application)]
         counts = {name: len(cluster.partitions_for_topic(name) or ()) for name in names}
         partitions = partition_count(counts, settings)
         await _check_keys(consumer, settings, partitions)
     except KafkaError as error:
-        raise BrokerError(f"no answer from {explained(settings, error)}") from None
+        raise await diagnosed(settings, error) from None
     finally:
         await consumer.stop()
     return partitions

@@ -5,6 +5,7 @@ Idempotent; the record timestamp is the wall clock, never event time. Keys go to
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -12,14 +13,16 @@ from typing import Any, Final, Self
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from streams.denied import denied, may_not, principal
 from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options
 from streams.placement import KeyedRecord, Placement
 from streams.records import CatalogEntry, CompetitorPrice, StockLevel
 from streams.settings import Settings
 from streams.topics import CATALOG, COMPETITOR_PRICES, STOCK_LEVELS
+from streams.unreachable import diagnosed
 
 ReferenceRecord = CatalogEntry | StockLevel | CompetitorPrice
 
@@ -60,9 +63,7 @@ class Publisher:
             await self._producer.start()
         except (KafkaError, OSError) as error:
             await self._producer.stop()
-            raise BrokerError(
-                f"no Kafka at {self._settings.bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {error}"
-            ) from None
+            raise await diagnosed(self._settings, error) from None
         return self
 
     async def __aexit__(
@@ -97,7 +98,8 @@ class Publisher:
             partitions = cluster.partitions_for_topic(name)
             if not partitions:
                 raise ConfigurationError(
-                    f"topic {name!r} is not there: run `flashcast topics create` first"
+                    f"topic {name!r} is not there, or not for {principal(self._settings)} to see: "
+                    "run `flashcast topics create` first"
                 )
             self._placements[topic] = Placement(self._settings.partitioner, len(partitions))
         return self._placements[topic]
@@ -116,7 +118,7 @@ class Publisher:
     ) -> None:
         """Records whose partition is decided, also a wrong one; order kept within each."""
         if self._failure is not None:
-            raise BrokerError(f"publishing failed: {self._failure}") from self._failure
+            raise self._failed(self._failure)
         name = self._settings.topic(topic)
         sends = [
             self._send(name, partition, part) for partition, part in by_partition.items() if part
@@ -140,7 +142,7 @@ class Publisher:
             if late:
                 raise BrokerError(f"{len(late)} batches unacknowledged after {SEND_TIMEOUT_S:g} s")
         if self._failure is not None:
-            raise BrokerError(f"publishing failed: {self._failure}") from self._failure
+            raise self._failed(self._failure)
 
     async def _send(self, name: str, partition: int, records: Sequence[KeyedRecord]) -> None:
         assert self._producer is not None
@@ -161,11 +163,22 @@ class Publisher:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 future = await self._producer.send_batch(batch, name, partition=partition)
         except (KafkaError, TimeoutError) as error:
-            raise BrokerError(f"{name}/{partition}: {error or 'the broker is away'}") from None
+            raise denied(self._settings, error, "Write") or BrokerError(
+                f"{name}/{partition}: {error or 'the broker is away'}"
+            ) from None
         self._unacknowledged.add(future)
-        future.add_done_callback(self._acknowledged)
+        future.add_done_callback(functools.partial(self._acknowledged, name))
 
-    def _acknowledged(self, future: "asyncio.Future[Any]") -> None:
+    def _acknowledged(self, name: str, future: "asyncio.Future[Any]") -> None:
         self._unacknowledged.discard(future)
-        if not future.cancelled() and future.exception() is not None:
-            self._failure = self._failure or future.exception()
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, TopicAuthorizationFailedError):
+            error = may_not(self._settings, "Write", f"topic {name}")
+        self._failure = self._failure or error
+
+    def _failed(self, failure: BaseException) -> BaseException:
+        if isinstance(failure, ConfigurationError):
+            return failure
+        error = BrokerError(f"publishing failed: {failure}")
+        error.__cause__ = failure
+        return error

@@ -3,6 +3,7 @@
 Creating is idempotent: what is there is left alone, and then checked.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +15,11 @@ from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from rich.console import Console
 from rich.table import Table
 
-from streams.errors import BrokerError, ConfigurationError
+from streams.errors import ConfigurationError
 from streams.settings import Settings
 from streams.topic_check import Finding, Found, judge
 from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
-from streams.unreachable import explained
+from streams.unreachable import diagnosed
 
 REPLICATION_MAX: Final = 3
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
@@ -68,7 +69,7 @@ def administering(settings: Settings) -> Iterator[KafkaAdminClient]:
         )
         yield admin
     except (KafkaError, OSError) as error:
-        raise BrokerError(explained(settings, error)) from None
+        raise asyncio.run(diagnosed(settings, error)) from None
     finally:
         if admin is not None:
             admin.close()

@@ -28,7 +28,7 @@ from streams.fetching import client_options, isolation_level
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import EVENT_TOPICS, REFERENCE_TOPICS
-from streams.unreachable import explained
+from streams.unreachable import diagnosed
 
 INPUTS: Final = (*EVENT_TOPICS, *REFERENCE_TOPICS)
 BATCH_BYTES_MAX: Final = 500_000
@@ -130,7 +130,7 @@ async def _rekeyed(source: Settings, target: Settings, shown: bool) -> dict[str,
                     progress.update(task, total=copy.copied.read, completed=copy.copied.read)
             return {copy.name: copy.copied for copy in copies}
         except (KafkaError, OSError) as error:
-            raise BrokerError(explained(source, error)) from None
+            raise await diagnosed(source, error) from None
 
 
 class Copy:

@@ -26,6 +26,7 @@ from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types import TP, ConsumerMessage
 
 from streams.codec.decode import Fetch
+from streams.denied import denied
 from streams.errors import StateError
 from streams.fetching import Drain, Drained, client_options, isolation_level
 
@@ -199,8 +200,9 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
                 await self._report(drained.error)
 
     async def _report(self, error: Exception) -> None:
-        if isinstance(error, StateError):
-            self.app.worker.fail(error)
+        right = denied(self.app.settings, error, "Read")
+        if right is not None or isinstance(error, StateError):
+            self.app.worker.fail(right or error)
         else:
             log.warning("a fetch failed, trying again", error=str(error) or repr(error))
         await self.sleep(_RETRY_S)

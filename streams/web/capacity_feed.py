@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from aiokafka import ConsumerRecord
 
+from streams.errors import ConfigurationError
 from streams.records import CapacityForecast
 from streams.settings import Settings
 from streams.topics import CAPACITY_FORECASTS
@@ -66,7 +67,13 @@ class CapacityFeed:
             self.add(record.value, record.timestamp)
 
         follower = Follower(self._settings, (CAPACITY_FORECASTS,), take)
-        self._task = asyncio.create_task(follower.run(), name="capacity-feed")
+        self._task = asyncio.create_task(self._follow(follower), name="capacity-feed")
+
+    async def _follow(self, follower: Follower) -> None:
+        try:
+            await follower.run()
+        except ConfigurationError as error:
+            log.error("capacity forecasts cannot be read", error=str(error))
 
     async def stop(self) -> None:
         """Leave the broker."""

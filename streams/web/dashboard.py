@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 from aiokafka import ConsumerRecord
 
+from streams.errors import ConfigurationError
 from streams.records import HORIZONS_MS
 from streams.settings import Settings
 from streams.topics import OUTPUT_TOPICS
@@ -166,9 +167,15 @@ async def _pushed(request: web.Request, dashboard: Dashboard) -> web.StreamRespo
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, host: str, port: int, look_back_ms: int = LOOK_BACK_MS
+    settings: Settings,
+    host: str,
+    port: int,
+    look_back_ms: int = LOOK_BACK_MS,
+    refused: Callable[[ConfigurationError], None] | None = None,
 ) -> AsyncIterator[int]:
-    """The dashboard while the block runs; gives the port bound (`port` 0: a free one)."""
+    """The dashboard while the block runs; gives the port bound (`port` 0: a free one). `refused` is
+    called when the broker does not let us in.
+    """
     board = Board(cell_ms=max(CELL_MS_MIN, settings.bucket_ms))
 
     def take(topic: str, record: ConsumerRecord) -> None:
@@ -178,25 +185,30 @@ async def running(
     follower = Follower(settings, OUTPUT_TOPICS, take, max(0, wall_clock_ms() - look_back_ms))
     app = build(Dashboard(board, follower.link), settings)
     reading = asyncio.create_task(follower.run(), name="dashboard-follower")
-    reading.add_done_callback(functools.partial(_complain, follower.link))
+    reading.add_done_callback(functools.partial(_complain, follower.link, refused))
     try:
         async with served(app, host, port) as bound:
             yield bound
     finally:
         reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+        await asyncio.gather(reading, return_exceptions=True)
 
 
-def _complain(link: Link, task: asyncio.Task[None]) -> None:
+def _complain(
+    link: Link, refused: Callable[[ConfigurationError], None] | None, task: asyncio.Task[None]
+) -> None:
     error = None if task.cancelled() else task.exception()
-    if error is not None:
+    if refused is not None and isinstance(error, ConfigurationError):
+        refused(error)
+    elif error is not None:
         log.error("the dashboard no longer reads the topics", error=repr(error))
         link.become("unreachable", f"reading stopped, start the dashboard again: {error!r}")
 
 
 def run_dashboard(settings: Settings, look_back_ms: int = LOOK_BACK_MS) -> int:
-    """Serve the page until SIGINT or SIGTERM. Raises ConfigurationError when the port is taken."""
+    """Serve the page until SIGINT or SIGTERM. Raises ConfigurationError when the port is taken or
+    the broker does not let us in.
+    """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the follower says it, once
 
     async def serve() -> None:
@@ -206,10 +218,18 @@ def run_dashboard(settings: Settings, look_back_ms: int = LOOK_BACK_MS) -> int:
             loop.add_signal_handler(number, stop.set)
         host = settings.web_host
         wanted = settings.web_port if "web_port" in settings.model_fields_set else PORT
-        async with running(settings, host, wanted, look_back_ms) as port:
+        errors: list[ConfigurationError] = []
+
+        def refused(error: ConfigurationError) -> None:
+            errors.append(error)
+            stop.set()
+
+        async with running(settings, host, wanted, look_back_ms, refused) as port:
             shown = f"[{host}]" if ":" in host else host
             print(f"dashboard: http://{shown}:{port}/", flush=True)
             await stop.wait()
+        if errors:
+            raise errors[0]
 
     asyncio.run(serve())
     return 0

@@ -14,10 +14,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.errors import BrokerError
+from streams.errors import ConfigurationError
 from streams.fetching import client_options, isolation_level
 from streams.settings import Settings
-from streams.unreachable import explained
+from streams.unreachable import diagnosed, explained
 
 RETRY_S: Final = 2.0
 PROBE_S: Final = 3.0  # how often it is made sure that the broker still answers
@@ -54,7 +54,7 @@ class Follower:
 
     `run` gives every record to `take`, in order within a partition, until cancelled. With
     `stop_at_end` it ends when everything that was there has been read, and raises BrokerError
-    instead of waiting for a broker.
+    instead of waiting for a broker. Raises ConfigurationError when the broker refuses us.
     """
 
     settings: Settings
@@ -74,9 +74,10 @@ class Follower:
                 await self._follow()
                 return
             except (KafkaError, OSError, TimeoutError) as error:
-                self.link.become("unreachable", explained(self.settings, error))  # not even begun
-                if self.stop_at_end:
-                    raise BrokerError(self.link.detail) from None
+                why = await diagnosed(self.settings, error)
+                self.link.become("unreachable", str(why))
+                if self.stop_at_end or isinstance(why, ConfigurationError):
+                    raise why from None
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:
