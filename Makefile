@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
+AUDIT := .audit
 
-.PHONY: help demo test lint bench drills clean
+.PHONY: help demo test lint bench drills lock audit clean
 help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
 	@echo "make lint            format, lint, types, import direction"
 	@echo "make bench           the benchmarks, as tables"
 	@echo "make drills          faults under load on Apache Kafka, counted (ARGS='--list', '--quick')"
+	@echo "make lock            pin what the image installs anew, with digests"
+	@echo "make audit           hold the pins against the known vulnerabilities"
 	@echo "make clean           remove the virtual environment and caches"
 
 $(INSTALLED): pyproject.toml
@@ -46,6 +49,17 @@ bench: $(TOOLS)
 drills: $(TOOLS)
 	@$(BIN)/python -m benchmarks.drills $(ARGS)
 
+$(AUDIT)/.installed:
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install --quiet --disable-pip-version-check uv pip-audit
+	@touch $@
+
+lock: $(AUDIT)/.installed
+	@deploy/lock.sh $(AUDIT)/bin/uv
+
+audit: $(AUDIT)/.installed
+	@$(PYTHON) deploy/audit.py $(AUDIT)/bin/pip-audit
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find streams models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
