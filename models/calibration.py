@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.negative_binomial import dispersion_of, nb_cdf, normal_score
+from models.read_back import sums_array
 
 Array = NDArray[Any]
 
@@ -55,6 +56,17 @@ NOMINAL_SCORES: Final = normal_score(np.array(QUANTILES))
 def classes(mean: Array) -> Array:
     """Which class an expected demand belongs to."""
     return np.searchsorted(CLASS_MEANS, mean, side="right")
+
+
+def checked(told: Any) -> Array:
+    """A calibration state read back, f64 of SHAPE. Raises ValueError when it can be none: what was
+    told is above 0, as are spreads, and levels are probabilities.
+    """
+    state = sums_array(told, SHAPE, "calibration")
+    levels = state[..., 3:]
+    if (state[..., (0, 2)] == 0).any() or (levels == 0).any() or (levels >= 1).any():
+        raise ValueError("calibration: divisors above 0 and levels within 0 and 1 are allowed")
+    return state
 
 
 class Calibrator:
@@ -139,9 +151,9 @@ class Calibrator:
         return {"state": self.state.tolist(), "seen": self.seen.tolist()}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """The opposite of `meta`."""
-        state = np.array(meta["state"], np.float64)
+        """The opposite of `meta`. Raises ValueError for what it cannot have said."""
+        state = checked(meta["state"])
         self.told, self.came, self.spread = (state[..., i].copy() for i in range(3))
         self.levels = state[..., 3:].copy()
-        self.seen = np.array(meta["seen"], np.int64)
+        self.seen = sums_array(meta["seen"], GROUPS, "seen").astype(np.int64)
         self._scores = None

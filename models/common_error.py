@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.read_back import TIME_MS_MAX, bounded, sums_array
+
 Array = NDArray[Any]
 
 LEADS: Final = 2
@@ -75,6 +77,16 @@ class CommonError:
         return {"squared": self.squared.tolist(), "open": [asdict(total) for total in self.open]}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """The opposite of `meta`."""
-        self.squared = np.array(meta["squared"], np.float64)
-        self.open = [OpenTotal(**total) for total in meta["open"]]
+        """The opposite of `meta`. Raises ValueError or TypeError for what it cannot have said."""
+        self.squared = sums_array(meta["squared"], (LEADS, KINDS), "squared")
+        self.open = [_open_total(total) for total in meta["open"][-OPEN_MAX:]]
+
+
+def _open_total(told: dict[str, Any]) -> OpenTotal:
+    total = OpenTotal(**told)
+    bounded(total.lead, 0, LEADS - 1, "lead")
+    for time_ms in (total.begin_ms, total.end_ms):
+        bounded(time_ms, 0, TIME_MS_MAX, "time of an open total")
+    for name in ("mean", "variance", "came"):
+        sums_array(getattr(total, name), (KINDS,), name)
+    return total

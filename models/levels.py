@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import row_state
+from models.read_back import TIME_MS_MAX, bounded, sums_array
 
 Array = NDArray[Any]
 
@@ -67,8 +68,8 @@ class SaleLevel:
         }
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """The opposite of `meta`."""
-        self.sums = np.array(meta["sums"], np.float64)
-        self.exposure = np.array(meta["exposure"], np.float64)
-        self.last_bucket_ms = int(meta["last_bucket_ms"])
-        self.skus = int(meta["skus"])
+        """The opposite of `meta`. Raises ValueError for what it cannot have said."""
+        self.sums = sums_array(meta["sums"], self.sums.shape, "sums")
+        self.exposure = sums_array(meta["exposure"], self.exposure.shape, "exposure")
+        self.last_bucket_ms = bounded(meta["last_bucket_ms"], -1, TIME_MS_MAX, "last_bucket_ms")
+        self.skus = bounded(meta["skus"], -(2**31), 2**31, "skus")

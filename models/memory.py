@@ -18,6 +18,7 @@ from models.common_error import CommonError
 from models.features import BucketInputs
 from models.levels import SLOW, UNITS, SaleLevel
 from models.observe_kernel import observe_rows, scan
+from models.read_back import TIME_MS_MAX, bounded
 from models.row_state import Asked, RowState
 from models.season import Season
 
@@ -136,12 +137,13 @@ class ForecastMemory:
 
     def restore_meta(self, meta: dict[str, Any]) -> None:
         """The opposite of `meta`. From another model's, levels stay and hidden states start anew,
-        whether rows are scattered before or after.
+        whether rows are scattered before or after. Raises LookupError, TypeError or ValueError for
+        what no `meta` can have said.
         """
         if meta["version"] != self.version:
             self.foreign = True
             self.hidden.zero_()
-        self.bucket_ms = int(meta["bucket_ms"])
+        self.bucket_ms = bounded(meta["bucket_ms"], 1, TIME_MS_MAX, "bucket_ms")
         self.sale.restore(meta["sale"])
         self.season.restore(meta["season"])
         self.common.restore(meta["common"])

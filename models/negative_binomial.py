@@ -78,7 +78,9 @@ def normal_score(q: Array) -> Array:
 @njit
 def _place(value: float, first: float, step: float, count: int) -> tuple[int, float]:
     """The grid point below `value`, and the weight of the one above."""
-    at = min(max((value - first) / step, 0.0), count - 1.000001)
+    if not value > first:  # or no number at all, which would be a place anywhere
+        return 0, 0.0
+    at = min((value - first) / step, count - 1.000001)
     low = int(at)
     return low, at - low
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.read_back import TIME_MS_MAX, bounded, sums_array
+
 Array = NDArray[Any]
 
 HOUR_MS: Final = 3_600_000
@@ -69,12 +71,14 @@ class Season:
         }
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """The opposite of `meta`."""
+        """The opposite of `meta`. Raises ValueError for what it cannot have said."""
+        hours = [bounded(hour, 0, WEEK_HOURS - 1, "hour of the week") for hour in meta["hours"]]
         self.sums, self.exposure = np.zeros(WEEK_HOURS), np.zeros(WEEK_HOURS)
-        self.sums[meta["hours"]] = meta["sums"]
-        self.exposure[meta["hours"]] = meta["exposure"]
-        self.hour, self.filling = int(meta["hour"]), float(meta["filling"])
-        self.hours_seen = int(meta["hours_seen"])
+        self.sums[hours] = sums_array(meta["sums"], (len(hours),), "sums")
+        self.exposure[hours] = sums_array(meta["exposure"], (len(hours),), "exposure")
+        self.hour = bounded(meta["hour"], -1, TIME_MS_MAX // HOUR_MS, "hour")
+        self.filling = float(sums_array(meta["filling"], (), "filling"))
+        self.hours_seen = bounded(meta["hours_seen"], 0, TIME_MS_MAX, "hours_seen")
         self._curve = None
 
     def _finish(self, next_hour: int) -> None:

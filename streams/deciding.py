@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from models.features import BucketInputs
 from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.prediction import Prediction
+from models.read_back import TIME_MS_MAX, bounded, sums_array
 from streams import announcing, closing, forecast_state, topics
 from streams.codec.columns import NameArrays
 from streams.decisions import price, restock
@@ -312,9 +314,14 @@ class Decider:
         }
 
     def restore_meta(self, meta: Mapping[str, Any]) -> None:
-        """The opposite of `meta`."""
+        """The opposite of `meta`. Raises LookupError, TypeError or ValueError for what no `meta`
+        can have said.
+        """
         if self.memory is not None and meta["memory"] is not None:
             self.memory.restore_meta(meta["memory"])
-        self._next_origin_ms = int(meta["next_origin_ms"])
-        self._load = tuple(meta["load"]) if meta["load"] else None
-        self.counts.update(meta["counts"])
+        self._next_origin_ms = bounded(meta["next_origin_ms"], 0, TIME_MS_MAX, "next_origin_ms")
+        if meta["load"]:
+            shape = (2, len(LOAD_HORIZONS_MS), len(topics.EVENT_TOPICS))
+            mean, variance = sums_array(meta["load"], shape, "load").tolist()
+            self._load = mean, variance
+        self.counts.update(msgspec.convert(meta["counts"], dict[str, int]))

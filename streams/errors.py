@@ -5,7 +5,7 @@
     ├── ContractError        a record breaks the wire contract: a dead letter, with its reason
     ├── BrokerError          Kafka is unreachable or refused something
     │   ├── FencedError      another owner has this partition: forget all, join again
-    │   └── CodecError       fetched bytes are no record batch, or a corrupt one: fetch them again
+    │   └── CodecError       fetched bytes are no record batch, or a damaged one: fetch them again
     └── StateError           a snapshot, marker or changelog row cannot be trusted
 
 Whose fault an error is, is its type. A message says what was wrong, with the value, and what to do.
@@ -13,6 +13,11 @@ Whose fault an error is, is its type. A message says what was wrong, with the va
 
 from enum import StrEnum
 from typing import Final
+
+import msgspec
+
+# What msgspec raises for bytes that are no JSON of the type asked for; the last for deep nesting.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Reason(StrEnum):
@@ -30,6 +35,7 @@ class Reason(StrEnum):
     WRONG_PARTITION = "wrong_partition"
     EVENT_TIME_UNIT = "event_time_unit"
     EVENT_TIME_FUTURE = "event_time_future"
+    BATCH_UNREADABLE = "batch_unreadable"  # a whole record batch, intact and undecodable
     SKU_UNKNOWN = "sku_unknown"  # not admitted: the catalog has no entry for it
     SKU_LIMIT = "sku_limit"  # not admitted: there are as many SKUs as there may be
 

@@ -4,6 +4,7 @@ It takes the same room whatever the model, or with none: so a worker without for
 model of another shape, can still read the rows; the forecaster then begins anew for those SKUs.
 """
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.memory import ForecastMemory
 from streams.errors import StateError
+from streams.records import EVENT_TIME_MS_MAX
 from streams.state.snapshot import RowSchema
 
 Ints = NDArray[np.int64]
@@ -18,6 +20,11 @@ Bytes = NDArray[np.uint8]
 
 STATE_BYTES: Final = 512
 VERSION: Final = 1
+_INTEGERS: Final = {  # lowest and highest
+    "last_bucket_ms": (-1, EVENT_TIME_MS_MAX),
+    "due_ms": (-1, 2 * EVENT_TIME_MS_MAX),
+    "steps": (0, 2**31 - 1),
+}
 
 
 def gather(memory: ForecastMemory | None, rows: Ints) -> Bytes:
@@ -32,7 +39,9 @@ def gather(memory: ForecastMemory | None, rows: Ints) -> Bytes:
 
 
 def scatter(memory: ForecastMemory | None, rows: Ints, state: NDArray[Any]) -> int:
-    """Put back what `gather` gave; returns the number of rows whose memory begins anew."""
+    """Put back what `gather` gave; returns the number of rows whose memory begins anew: they were
+    empty, of another model, or hold what no model can have left.
+    """
     if memory is None:
         return 0
     schema = RowSchema(VERSION, memory.gather(rows[:0]))
@@ -41,5 +50,11 @@ def scatter(memory: ForecastMemory | None, rows: Ints, state: NDArray[Any]) -> i
         fields = schema.unpack(np.ascontiguousarray(state[known, : schema.width]))
     except StateError:  # of another model
         return len(rows)
-    memory.scatter(rows[known], fields)
-    return len(rows) - len(known)
+    sane = np.ones(len(known), np.bool_)
+    for name, values in fields.items():
+        flat = values.reshape(len(known), math.prod(values.shape[1:]))
+        low, high = _INTEGERS.get(name, (0, 1))
+        good = np.isfinite(flat) if flat.dtype.kind == "f" else (flat >= low) & (flat <= high)
+        sane &= good.all(axis=1)
+    memory.scatter(rows[known[sane]], {name: values[sane] for name, values in fields.items()})
+    return len(rows) - int(sane.sum())

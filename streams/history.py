@@ -7,7 +7,6 @@ says all of it again after a restore.
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from streams.history_kernel import (
     push_history,
     sum_units,
 )
-from streams.records import DemandWindow
+from streams.past_windows import RING_FIELDS, readable_windows
 
 Int64s = NDArray[np.int64]
 FIELDS: Final = ("bucket", "clicks", "carts", "orders", "units", "price_cents")
@@ -38,12 +37,11 @@ class Buckets(NamedTuple):
 
 def decode_windows(values: Iterable[bytes]) -> tuple[list[bytes], tuple[Int64s, ...]]:
     """Records of `demand-windows` as `History.push` takes them: SKUs, and int64 [n] of each of
-    bucket_start_ms, clicks, carts, orders, units, price_cents.
+    RING_FIELDS. What is no window is passed over.
     """
-    windows = [msgspec.json.decode(value, type=DemandWindow) for value in values]
+    windows = readable_windows(values)
     columns = (
-        np.array([getattr(window, field) for window in windows], np.int64)
-        for field in ("bucket_start_ms", *FIELDS[1:])
+        np.array([getattr(window, field) for window in windows], np.int64) for field in RING_FIELDS
     )
     return [window.sku.encode() for window in windows], tuple(columns)
 

@@ -12,8 +12,9 @@ emit.py) bring the fetches and make the checkpoints durable.
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,16 +29,17 @@ from streams.codec.columns import NO_ROW, Columns
 from streams.codec.decode import START, Decoder, Fetch, Position
 from streams.codec.pseudonyms import Pseudonyms
 from streams.deciding import Decider, Origin
-from streams.errors import Reason
+from streams.errors import ContractError, Reason, StateError
 from streams.history import decode_windows
 from streams.inputs import EventInput, FetchQueue
 from streams.leaving import Leaving
 from streams.outbox import Outbox
 from streams.reference_intake import ReferenceIntake
 from streams.refusals import Refusals
+from streams.row_bounds import REMEDY, require_names, require_rows
 from streams.settings import Settings
 from streams.sku_table import SkuTable
-from streams.state.marker import MARKER_VERSION, Marker
+from streams.state.marker import MARKER_VERSION, Marker, Offset
 from streams.state.snapshot import RowSchema
 from streams.warm import Warm
 from streams.watermark import Cut
@@ -47,6 +49,15 @@ Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
 REFUSED_MAX: Final = 512  # in one step: each takes some 0.1 ms, as they leave the compiled path
+
+
+class _Core(msgspec.Struct, frozen=True):
+    """What a marker holds of this partition, read back."""
+
+    windows: dict[str, Any]
+    decider: dict[str, Any]
+    counts: list[tuple[list[str], Annotated[int, msgspec.Meta(ge=0)]]]
+    history: list[tuple[int, Offset]]
 
 
 class Pipeline:
@@ -340,32 +351,46 @@ class Pipeline:
         self.decider.grow(self.skus.capacity)
 
     def _restore(self, restored: Restored, warm: Warm | None) -> None:
-        """Put everything back as it was when the marker was written."""
+        """Put everything back as it was when the marker was written. Raises StateError for what no
+        checkpoint can have written.
+        """
         if restored.marker is None:
             return
-        core = restored.marker.core
-        rows = self.skus.insert_all(restored.names)
-        self._make_room()
-        if len(rows):
-            state = self._schema.unpack(restored.rows)
-            self.windows.scatter(rows, state)
-            self.decider.scatter(rows, state)
-        cuts = [Cut.decode(value) for _, value in restored.cuts]
-        self.windows.restore_meta(core["windows"], cuts)
-        self.decider.restore_meta(core["decider"])
-        self.counts.update({tuple(key): count for key, count in core["counts"]})
-        self._history.extend((bucket, offset) for bucket, offset in core["history"])
+        require_names(restored.names)
+        try:
+            core = msgspec.convert(restored.marker.core, _Core)
+            self._restore_rows(restored)
+            cuts = [Cut.decode(value) for _, value in restored.cuts]
+            self.windows.restore_meta(core.windows, cuts)
+            self.decider.restore_meta(core.decider)
+        except (ContractError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise StateError(
+                f"the checkpoint of partition {self.partition} cannot be read ({error!r}): {REMEDY}"
+            ) from None
+        self.counts.update({tuple(key): count for key, count in core.counts})
+        self._history.extend(core.history)
         if warm is not None:
             self.windows.adopt(warm.duplicates, warm.history, warm.history_from_ms)
         self._load_history(restored.history)
 
+    def _restore_rows(self, restored: Restored) -> None:
+        rows = self.skus.insert_all(restored.names)
+        self._make_room()
+        if len(rows):
+            state = self._schema.unpack(restored.rows)
+            require_rows(restored.names, state, self.settings.bucket_ms)
+            self.windows.scatter(rows, state)
+            self.decider.scatter(rows, state)
+
     def _load_history(self, values: list[bytes]) -> None:
-        """Fill the history rings from records of `demand-windows`."""
+        """Fill the history rings from records of `demand-windows`; what is no window of a SKU here
+        is passed over.
+        """
         names, columns = decode_windows(values)
         if not names:
             return
         rows = self.skus.rows_of(names, room=0)
-        known = rows >= 0  # the others' rows were given back since
+        known = rows >= 0  # the others' rows were given back since, or are another partition's
         self.windows.load_history(
             rows[known].astype(np.int64), *(column[known] for column in columns)
         )

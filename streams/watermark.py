@@ -9,24 +9,27 @@ function of the log alone. A cut is the one exception, so it is a record of its 
 
 from bisect import insort
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from streams.errors import StateError
-from streams.state.marker import CUT_KEY_PREFIX
+from streams.errors import UNREADABLE, StateError
+from streams.records import EVENT_TIME_MS_MAX
+from streams.state.marker import CUT_KEY_PREFIX, Offset
 from streams.topics import EVENT_TOPICS
 
 NEVER_MS: Final = -(2**60)  # before all time; leaves room to subtract
 FAR_OFFSET: Final = 2**62
+THROUGH_MS_MAX: Final = EVENT_TIME_MS_MAX + 10**9  # an hour's bucket and more beyond any event
 
 
 class _CutValue(msgspec.Struct, frozen=True):
     topic: str
-    position: int
-    through_ms: int
+    position: Offset
+    through_ms: Annotated[int, Meta(ge=0, le=THROUGH_MS_MAX)]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,7 +58,7 @@ class Cut:
         try:
             read = msgspec.json.decode(value, type=_CutValue)
             return cls(read.position, read.through_ms, EVENT_TOPICS.index(read.topic))
-        except (msgspec.DecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             raise StateError(f"a cut in the changelog cannot be read: {error}") from None
 
 
@@ -112,7 +115,22 @@ class Watermark:
         }
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Take up where `meta` was written. Cuts read back are added after it."""
-        self.position = int(meta["position"])
-        self.clock[:] = int(meta["max_event_time_ms"]), int(meta["timestamp_ms"])
-        self.cut_ms = int(meta["cut_ms"])
+        """Take up where `meta` was written. Cuts read back are added after it.
+
+        Raises ValueError for a position or time that cannot be.
+        """
+        position, clock_ms, cut_ms = meta["position"], meta["max_event_time_ms"], meta["cut_ms"]
+        if type(position) is not int or not 0 <= position <= FAR_OFFSET:
+            raise ValueError(f"position {position!r}")
+        self.position = position
+        self.clock[:] = required_time_ms(clock_ms), int(meta["timestamp_ms"])
+        self.cut_ms = required_time_ms(cut_ms)
+
+
+def required_time_ms(time_ms: Any) -> int:
+    """A time of the stream, read back: NEVER_MS, or one that an event or cut can have. Raises
+    ValueError.
+    """
+    if time_ms == NEVER_MS or (type(time_ms) is int and 0 <= time_ms <= THROUGH_MS_MAX):
+        return int(time_ms)
+    raise ValueError(f"time {time_ms!r}")

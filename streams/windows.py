@@ -28,7 +28,7 @@ from streams.history import History
 from streams.idleness import Idleness
 from streams.sku_table import SkuTable
 from streams.topics import EVENT_TOPICS
-from streams.watermark import NEVER_MS, Cut, Watermark
+from streams.watermark import NEVER_MS, Cut, Watermark, required_time_ms
 from streams.window_config import ClosedBucket, Verdict, WindowsConfig
 from streams.window_rows import WindowRows
 
@@ -330,14 +330,20 @@ class Windows:
         }
 
     def restore_meta(self, meta: Mapping[str, Any], cuts: Iterable[Cut] = ()) -> None:
-        """Take up where `meta` was written, with all cuts of the changelog."""
+        """Take up where `meta` was written, with all cuts of the changelog. Raises StateError for
+        other settings, KeyError, TypeError or ValueError for what no `meta` can have said.
+        """
         if meta["bucket_ms"] != self.config.bucket_ms:
             raise StateError(
                 f"the state was written with FLASHCAST_BUCKET_MS = {meta['bucket_ms']}, now it is "
                 f"{self.config.bucket_ms}: set it back, or start with a new application name"
             )
-        self.closed_through_ms = self._history_from_ms = int(meta["closed_through_ms"])
-        self.counts[:] = meta["counts"]
+        closed_through_ms = required_time_ms(meta["closed_through_ms"])
+        self.closed_through_ms = self._history_from_ms = closed_through_ms
+        counts = np.array(meta["counts"])
+        if counts.shape != self.counts.shape or counts.dtype != np.int64 or counts.min() < 0:
+            raise ValueError(f"counts {str(meta['counts'])[:80]}")
+        self.counts[:] = counts
         for watermark, topic in zip(self._watermarks, meta["topics"], strict=True):
             watermark.restore(topic)
         for cut in cuts:

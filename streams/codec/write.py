@@ -191,6 +191,7 @@ def encode_windows(
         axis=1,
     ).astype(np.int64, copy=False)
     assert figures.min(initial=0) >= 0, "counts, money and times of a window are never negative"
+    _require_room(names, rows)
     if not COMPILED:
         return _plain_windows(bucket_start_ms, bucket_ms, names, rows, figures, bytes_max)
     record_bytes_max = 6 * SKU_BYTES_MAX + _WINDOW_BYTES_MAX
@@ -208,6 +209,7 @@ def encode_rows(
     names: NameArrays, rows: Int64s, values: Bytes, bytes_max: int = BYTES_MAX
 ) -> list[RecordBatch]:
     """Changelog records: key = the row's SKU, value = `values[i]`, uint8 [n, W], of `rows[i]`."""
+    _require_room(names, rows)
     if not COMPILED:
         return encode_records(
             ((names.name(row), values[i].tobytes(), ()) for i, row in enumerate(rows.tolist())),
@@ -219,6 +221,11 @@ def encode_rows(
         values.shape[1] + SKU_BYTES_MAX + _FRAMING_BYTES_MAX,
         bytes_max,
     )
+
+
+def _require_room(names: NameArrays, rows: Int64s) -> None:
+    """The kernels write where they are told to: room is made for names of SKU_BYTES_MAX."""
+    assert names.length[rows].max(initial=0) <= SKU_BYTES_MAX, "a SKU longer than the contract's"
 
 
 def _filled(

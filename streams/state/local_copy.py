@@ -17,10 +17,10 @@ import msgspec
 import structlog
 from aiokafka.record.util import calc_crc32c
 
-from streams.errors import StateError
+from streams.errors import UNREADABLE, StateError
 from streams.state.changelog import Change, Image
 from streams.state.disk import Disk, Store
-from streams.state.marker import MARKER_KEY
+from streams.state.marker import MARKER_KEY, Offset
 
 log = structlog.get_logger("flashcast.state")
 
@@ -33,9 +33,9 @@ CLOCK_STEP_MS_MAX: Final = 60_000  # a copy from further in the future was dated
 class Place(msgspec.Struct, frozen=True):
     """Where in which log a copy stands: `offset` is the first it lacks."""
 
-    offset: int
+    offset: Offset
     identity: str  # hex
-    identity_offset: int
+    identity_offset: Offset
     written_ms: int
     version: int = PLACE_VERSION
 
@@ -150,7 +150,8 @@ def _decode_place(stored: bytes, folder: Path) -> Place:
     if calc_crc32c(stored[4:]) == int.from_bytes(stored[:4], "little"):
         try:
             place = msgspec.json.decode(stored[4:], type=Place)
-        except msgspec.DecodeError:
+            bytes.fromhex(place.identity)
+        except (*UNREADABLE, ValueError):
             pass
         else:
             if place.version == PLACE_VERSION:

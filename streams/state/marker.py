@@ -2,15 +2,20 @@
 processed.
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from streams.errors import StateError
+from streams.errors import UNREADABLE, StateError
+from streams.topics import INPUT_TOPICS
 
 MARKER_KEY: Final = b"\x00marker"  # no SKU may begin with byte 0, so the key cannot collide
 CUT_KEY_PREFIX: Final = b"\x00cut|"
 MARKER_VERSION: Final = 1
+OFFSET_MAX: Final = 2**62
+
+Offset = Annotated[int, Meta(ge=0, le=OFFSET_MAX)]
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -23,8 +28,8 @@ class Marker(msgspec.Struct, frozen=True):
 
     version: int
     epoch: int
-    offsets: dict[str, int]
-    history_offset: int
+    offsets: dict[str, Offset]
+    history_offset: Offset
     core: dict[str, Any]
 
 
@@ -34,12 +39,12 @@ def encode(marker: Marker) -> bytes:
 
 
 def decode(data: bytes) -> Marker:
-    """The marker from its changelog record. Raises StateError when it is torn or of another
-    version.
+    """The marker from its changelog record. Raises StateError when it is torn, of another version,
+    or does not say where every input stands.
     """
     try:
         marker = msgspec.json.decode(data, type=Marker)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise StateError(
             f"the checkpoint marker cannot be read: {error}; restore from an older copy"
         ) from None
@@ -47,5 +52,10 @@ def decode(data: bytes) -> Marker:
         raise StateError(
             f"the checkpoint marker has version {marker.version}, this release reads "
             f"{MARKER_VERSION}: run the release that wrote it, or start with a new application name"
+        )
+    if missing := set(INPUT_TOPICS) - marker.offsets.keys():
+        raise StateError(
+            f"the checkpoint marker says nothing of {', '.join(sorted(missing))}: restore from an "
+            "older copy"
         )
     return marker

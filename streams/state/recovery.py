@@ -22,6 +22,7 @@ from streams.codec.decode import Fetch
 from streams.emit import Emitter
 from streams.errors import StateError
 from streams.outside import Outside
+from streams.row_bounds import REMEDY
 from streams.settings import Settings
 from streams.state import marker as markers
 from streams.state import snapshot
@@ -187,7 +188,7 @@ def _live_cuts(
     """Cuts are kept as long as the input they cut; the others go with the next checkpoint."""
     live, expired = [], []
     for key, value in image.cuts.items():
-        topic, position = cut_place(key)
+        topic, position = _cut_place(key)
         if position < bounds[topic].start:
             expired.append(key)
         else:
@@ -195,6 +196,16 @@ def _live_cuts(
     emitter.forget(expired)
     stats.cuts_expired = len(expired)
     return live
+
+
+def _cut_place(key: bytes) -> tuple[str, int]:
+    try:
+        topic, position = cut_place(key)
+    except ValueError:
+        topic, position = "", -1
+    if topic not in topics.EVENT_TOPICS or position < 0:
+        raise StateError(f"the changelog holds a cut of no input topic: {key[:80]!r}: {REMEDY}")
+    return topic, position
 
 
 async def _read_history(

@@ -67,7 +67,7 @@ class RowSchema:
 
     def unpack(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The fields [n, ...] of uint8 [n, width]. Raises StateError when the rows are of another
-        schema; whether they are intact, `stack` says.
+        schema, or hold a byte for a boolean that is none; whether they are intact, `stack` says.
         """
         if rows.shape[1] < HEADER_BYTES:
             raise StateError(f"a row has {rows.shape[1]} bytes, fewer than its header")
@@ -86,7 +86,14 @@ class RowSchema:
         if not len(rows):
             rows = np.empty((0, self.width), np.uint8)
         table = np.ascontiguousarray(rows).view(self._dtype)[:, 0]
-        return {name: table[f"field {name}"].copy() for name in self.names}
+        fields = {name: table[f"field {name}"].copy() for name in self.names}
+        for name, values in fields.items():
+            # numpy counts by adding bytes up: any but 0 and 1 would send it beyond its arrays
+            if values.dtype == np.bool_ and values.view(np.uint8).max(initial=0) > 1:
+                raise StateError(
+                    f"rows hold {name} = {values.view(np.uint8).max()}, no truth value"
+                )
+        return fields
 
 
 def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
