@@ -17,12 +17,20 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.codec.batches import iter_records, read_batches
 from streams.codec.decode import Fetch
-from streams.errors import BrokerError, ConfigurationError, FlashcastError, StateError
+from streams.errors import (
+    BrokerError,
+    CodecError,
+    ConfigurationError,
+    FlashcastError,
+    StateError,
+)
 from streams.fetch_seam import in_place, pack, raw_answer
 from streams.settings import Settings
 
 _POLL_S: Final = 0.2
 STALL_TIMEOUT_S: Final = 60.0
+DAMAGED_MAX: Final = 10  # answers on end that fail their checksum; a second apart in a worker
+NOTHING: Final[Mapping[int, str]] = {}
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -101,6 +109,7 @@ class Drain:
         self._logical = logical
         self._raw = raw
         self._answered: dict[TopicPartition, tuple[int, int]] = {}
+        self._damaged: dict[TopicPartition, int] = {}  # damaged answers on end
 
     async def wait(self, timeout_s: float) -> None:
         """Until an answer with records is there, or the time is up. Raises what aiokafka found
@@ -117,8 +126,8 @@ class Drain:
         waiter.result()
 
     async def take(self) -> Drained:
-        """Whatever is there. `error` is a KafkaError, a CodecError for a corrupt batch, or a
-        StateError when the position is no longer on the broker.
+        """Whatever is there. `error` is a KafkaError, a CodecError for a damaged batch, or a
+        StateError when it stays damaged, or the position is no longer on the broker.
         """
         fetcher = self._consumer._fetcher
         drained = Drained()
@@ -126,6 +135,8 @@ class Drain:
             for tp in list(fetcher._records):
                 try:
                     await self._take_one(tp, drained)
+                except CodecError as error:
+                    drained.error = self._damage(tp, error)
                 except (KafkaError, FlashcastError) as error:
                     drained.error = error
         self._look_for_empty(drained)
@@ -164,9 +175,11 @@ class Drain:
         state = answer._assignment.state_value(tp)
         raw, start, aborted = raw_answer(answer)
         if state.has_valid_position and state.position == start:
-            data, next_offset = read_batches(raw, start, aborted)
+            unreadable: dict[int, str] = {}
+            data, next_offset = read_batches(raw, start, aborted, unreadable)
             state.consumed_to(next_offset)
-            self._add(drained, tp, data, start, next_offset)
+            self._damaged.pop(tp, None)
+            self._add(drained, tp, data, start, next_offset, unreadable)
 
     async def _take_records(self, tp: TopicPartition, drained: Drained) -> None:
         state = self._state(tp)
@@ -178,11 +191,30 @@ class Drain:
         self._add(drained, tp, data, start, state.position)
 
     def _add(
-        self, drained: Drained, tp: TopicPartition, data: bytes, start: int, next_offset: int
+        self,
+        drained: Drained,
+        tp: TopicPartition,
+        data: bytes,
+        start: int,
+        next_offset: int,
+        unreadable: Mapping[int, str] = NOTHING,
     ) -> None:
         if next_offset > start:  # control batches alone move the position too
             topic = self._logical(tp.topic)
-            drained.fetches.append(Fetch(topic, tp.partition, start, next_offset, data))
+            fetch = Fetch(topic, tp.partition, start, next_offset, data, unreadable)
+            drained.fetches.append(fetch)
+
+    def _damage(self, tp: TopicPartition, error: CodecError) -> FlashcastError:
+        """A damaged answer is fetched again, and again, but not for ever."""
+        times = self._damaged.get(tp, 0) + 1
+        self._damaged[tp] = times
+        if times < DAMAGED_MAX:
+            return error
+        return StateError(
+            f"{tp.topic}/{tp.partition}: {error}, {times} times on end. The broker's copy is "
+            "damaged: make another replica the leader (kafka-leader-election), then start again. "
+            "Nothing is skipped, since these are events that the broker accepted"
+        )
 
     def _state(self, tp: TopicPartition) -> Any:
         subscription = self._consumer._subscription.subscription
@@ -246,7 +278,7 @@ class RawReader:
             await self._drain.wait(_POLL_S)
             drained = await self._drain.take()
             if drained.error is not None:
-                raise _ours(drained.error)
+                raise _ours(drained.error) from drained.error
             for fetch in drained.fetches:
                 tp, position = positions[fetch.topic, fetch.partition]
                 if fetch.first_offset != position or tp not in open_ends:
@@ -277,4 +309,5 @@ def cut(fetch: Fetch, end: int) -> Fetch:
         for r in iter_records(fetch.data)
         if fetch.first_offset <= r.offset < end
     )
-    return Fetch(fetch.topic, fetch.partition, fetch.first_offset, end, kept)
+    left = {offset: why for offset, why in fetch.unreadable.items() if offset < end}
+    return Fetch(fetch.topic, fetch.partition, fetch.first_offset, end, kept, left)

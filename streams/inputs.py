@@ -77,10 +77,17 @@ class EventInput(FetchQueue):
         self._position, refusals = self.decoder.decode(
             self._data, self.kind, max(self._fetch.first_offset, self.next_offset), self._position
         )
-        self._refusals = deque(refusals)
+        self._refusals = deque(self._explained(one) for one in refusals)
         self.begin = 0
         self._move_offset()
         return True
+
+    def _explained(self, refusal: Refusal) -> Refusal:
+        """A record that stands for an unreadable batch is refused as that, not as what it is."""
+        assert self._fetch is not None
+        offset = int(self.decoder.columns.offset[refusal.index])
+        why = self._fetch.unreadable.get(offset)
+        return refusal if why is None else Refusal(refusal.index, Reason.BATCH_UNREADABLE, why)
 
     def refuse(self, indexes: Sequence[int], reason: Reason, detail: str) -> None:
         """Refuse further records of the current slice, for a reason the decoder cannot know."""

@@ -151,6 +151,8 @@ class PartitionRules:
 
     def _judged(self, record: Record, into: Recomputed) -> tuple[Outcome, str]:
         tolerance_ms = self._settings.future_tolerance_ms
+        if record.unreadable is not None:
+            return Outcome.DEAD_LETTER, Reason.BATCH_UNREADABLE
         try:
             event = decode_event(
                 self._kind, record.key, record.value, record.timestamp_ms, tolerance_ms

@@ -5,13 +5,13 @@ refused before comes again; it was reported then.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from streams import topics
 from streams.admission import Admission
 from streams.codec.batches import iter_records
 from streams.codec.columns import NO_ROW
-from streams.codec.decode import Original
+from streams.codec.decode import Fetch, Original
 from streams.codec.plain import Record
 from streams.codec.strict import decode_reference
 from streams.deciding import Decider
@@ -57,13 +57,17 @@ class ReferenceIntake:
         for queue in self.queues:
             while (fetch := queue.pop()) is not None:
                 progressed = True
-                self._take_in(queue.topic, iter_records(fetch.data, queue.next_offset))
+                self._take_in(queue, fetch)
                 queue.next_offset = max(queue.next_offset, fetch.next_offset)
         return progressed
 
-    def _take_in(self, topic: str, records: Iterable[Record]) -> None:
+    def _take_in(self, queue: FetchQueue, fetch: Fetch) -> None:
+        topic = queue.topic
         accepted = []
-        for record in records:
+        for record in iter_records(fetch.data, queue.next_offset):
+            if (why := fetch.unreadable.get(record.offset)) is not None:
+                self._refuse(topic, record, Reason.BATCH_UNREADABLE, why)
+                continue
             try:
                 entry = decode_reference(topic, record.key, record.value)
                 accepted.append((record, entry))

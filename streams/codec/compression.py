@@ -9,7 +9,7 @@ from streams.codec import plain
 from streams.codec.plain import Batch
 from streams.errors import CodecError
 
-BATCH_BYTES_MAX: Final = 256 * 2**20  # a few kilobytes can decompress to gigabytes
+BATCH_BYTES_MAX: Final = 64 * 2**20  # a few kilobytes can decompress to gigabytes
 _GUESS: Final = 8  # times as large as compressed; doubled until it suffices
 _GUESS_MIN: Final = 65_536
 _XERIAL: Final = b"\x82SNAPPY\x00"  # then version and compatible version, 4 bytes each, then blocks

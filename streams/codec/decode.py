@@ -5,7 +5,8 @@ strict decoder, which accepts them or says why not. With `compiled=False`, or wi
 that way: slower by two orders of magnitude, the same result.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,7 @@ class Fetch:
 
     `data` is whole, uncompressed v2 batches with no control batches and no aborted transactions;
     its records below `first_offset` are to be skipped. `topic` is the logical name, without prefix.
+    `unreadable` says, by offset, which records stand for a batch that cannot be read, and why.
     """
 
     topic: str
@@ -36,6 +38,7 @@ class Fetch:
     first_offset: int
     next_offset: int
     data: bytes
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

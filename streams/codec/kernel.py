@@ -169,6 +169,31 @@ def _decode(
     return n, unknown, FINISHED
 
 
+def is_sound(data: Bytes, batch_at: int, batch_end: int) -> bool:
+    """Whether the uncompressed batch `data[batch_at : batch_end]`, uint8, is made of records as its
+    header says, their offsets ascending.
+    """
+    data = data.view()
+    data.flags.writeable = False
+    return bool(_is_sound(data, batch_at, batch_end))
+
+
+@compiled
+def _is_sound(data: Bytes, batch_at: int, batch_end: int) -> bool:
+    b = Memory(data.ctypes.data, len(data))
+    delta_max = _big(b, batch_at + 23, 4)
+    count = _big(b, batch_at + 57, 4)
+    at = batch_at + HEADER_BYTES
+    before = -1
+    for _ in range(count):
+        _, delta, _, _, _, _, end = _record(b, at, batch_end)
+        if end == _BAD or not before < delta <= delta_max:
+            return False
+        before = delta
+        at = end
+    return count >= 0 and delta_max >= 0 and at == batch_end
+
+
 @inlined
 def _record(b: Memory, at: int, limit: int) -> tuple[int, int, int, int, int, int, int]:
     """(timestamp delta, offset delta, key's place and size, value's, where the record ends).
@@ -266,3 +291,4 @@ def warm_up() -> None:
     data = np.frombuffer(batch.whole(0, 0), np.uint8)
     place = np.array([0, 0, HEADER_BYTES], np.int64)
     decode(data, 0, 0, 0, (0, 0), place, Columns.of(1))
+    is_sound(data, 0, len(data))

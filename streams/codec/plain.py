@@ -49,7 +49,7 @@ class Batch:
 
     @property
     def next_offset(self) -> int:
-        return self.base_offset + self.last_offset_delta + 1
+        return self.base_offset + max(self.last_offset_delta, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Record:
     value: bytes | None
     headers: Headers
     key_at: int = field(default=0, compare=False, repr=False)  # byte at which the key begins
+    unreadable: str | None = None  # why its batch, whose bytes are the value, could not be read
 
 
 def batch_at(data: bytes | memoryview, at: int) -> Batch | None:
@@ -79,8 +80,7 @@ def batch_at(data: bytes | memoryview, at: int) -> Batch | None:
             f"batch at offset {base} has message format v{magic}: flashcast reads v2, which every "
             "producer has written since Kafka 0.11; copy the topic with a current client"
         )
-    sized = length >= HEADER_BYTES - LENGTH_END and count >= 0
-    if not sized or last < 0 or not 0 <= base <= OFFSET_MAX:
+    if length < HEADER_BYTES - LENGTH_END or not 0 <= base <= OFFSET_MAX:
         raise CodecError(f"batch at offset {base} is corrupt: length {length}, {count} records")
     end = at + LENGTH_END + length
     if end > len(data):
@@ -96,7 +96,18 @@ def plain_batch_at(data: bytes | memoryview, at: int) -> Batch | None:
             f"batch at offset {batch.base_offset} is compressed or a control batch: "
             "it has not been through read_batches"
         )
+    if batch is not None:
+        require_counts(batch)
     return batch
+
+
+def require_counts(batch: Batch) -> None:
+    """Raises CodecError for a number of records, or a last offset, that is negative."""
+    if batch.count < 0 or batch.last_offset_delta < 0:
+        raise CodecError(
+            f"batch at offset {batch.base_offset} is corrupt: {batch.count} records, last offset "
+            f"delta {batch.last_offset_delta}"
+        )
 
 
 def record_at(data: bytes | memoryview, batch: Batch, at: int) -> tuple[Record, int]:
@@ -126,9 +137,17 @@ def lone_record(data: bytes | memoryview, at: int) -> Record:
 
 def records_of(data: bytes | memoryview, batch: Batch) -> Iterator[Record]:
     """Every record of one uncompressed batch. Raises CodecError when it is corrupt."""
+    require_counts(batch)
     at = batch.at + HEADER_BYTES
+    next_offset = batch.base_offset
     for _ in range(batch.count):
         record, at = record_at(data, batch, at)
+        if record.offset < next_offset:
+            raise CodecError(
+                f"batch at offset {batch.base_offset} is corrupt: offset {record.offset} after "
+                f"{next_offset - 1}"
+            )
+        next_offset = record.offset + 1
         yield record
     require_end(batch, at)
 

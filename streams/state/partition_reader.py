@@ -9,7 +9,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.codec.decode import Fetch
-from streams.errors import CodecError
+from streams.errors import CodecError, StateError
+from streams.row_bounds import REMEDY
+from streams.topics import CHANGELOG
 
 LogRecord = tuple[int, bytes | None, bytes | None]  # offset, key, value
 
@@ -40,8 +42,16 @@ class PartitionReader(ABC):
         """
 
     async def records(self, topic: str, begin: int, end: int) -> AsyncIterator[list[LogRecord]]:
-        """The same, a fetch's records at a time, decoded in a worker thread."""
+        """The same, a fetch's records at a time, decoded in a worker thread. Raises StateError too,
+        when batches of the changelog cannot be read.
+        """
         async for fetch in self.read(topic, begin, end):
+            if fetch.unreadable and topic == CHANGELOG:
+                offset, why = next(iter(fetch.unreadable.items()))
+                raise StateError(
+                    f"{topic}/{self.partition}: the batch at offset {offset} "
+                    f"cannot be read ({why}): {REMEDY}"
+                )
             yield await asyncio.to_thread(log_records, fetch)
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import aiokafka.consumer.fetcher as aiokafka_fetcher
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams import fetch_seam
 from streams.codec.batches import iter_records, read_batches
 from streams.codec.decode import Fetch
-from streams.errors import ConfigurationError
+from streams.errors import CodecError, ConfigurationError, StateError
 from streams.fetch_seam import pack
-from streams.fetching import client_options, cut
+from streams.fetching import DAMAGED_MAX, Drain, client_options, cut
 from streams.settings import load
 
 TIME_MS = 1_700_000_000_000
@@ -52,6 +53,23 @@ def test_a_fetch_is_cut_at_an_offset_inside_a_batch() -> None:
     short = cut(fetch, 50)
     assert flat(short.data) == RECORDS[1:2]
     assert (short.first_offset, short.next_offset) == (41, 50)
+
+
+def test_what_a_fetch_says_of_unreadable_batches_is_cut_with_it() -> None:
+    fetch = Fetch("clicks", 0, 40, 51, pack(RECORDS), {40: "torn", 50: "torn too"})
+    assert cut(fetch, 50).unreadable == {40: "torn"}
+
+
+async def test_an_answer_that_stays_damaged_is_fetched_again_so_many_times_and_no_more() -> None:
+    drain = Drain(AIOKafkaConsumer(), str, raw=True)
+    clicks, carts = TopicPartition("clicks", 3), TopicPartition("carts", 3)
+    damaged = CodecError("batch at offset 7 is corrupt: wrong CRC")
+    for _ in range(DAMAGED_MAX - 1):
+        assert drain._damage(clicks, damaged) is damaged
+    assert drain._damage(carts, damaged) is damaged
+    error = drain._damage(clicks, damaged)
+    assert isinstance(error, StateError)
+    assert "clicks/3: batch at offset 7" in str(error) and "another replica" in str(error)
 
 
 def test_a_client_is_told_how_to_sign_in() -> None:

@@ -10,6 +10,9 @@ from streams import topics
 from streams.codec.decode import Fetch
 from streams.codec.write import BYTES_MAX
 from streams.fetch_seam import pack
+from streams.log_reader import _records
+from streams.placement import Placement
+from streams.recompute import PartitionRules, Recomputed
 from streams.records import Refused
 from streams.settings import load
 from tests.streams.harness import NOW_MS, Core, Log
@@ -74,6 +77,48 @@ def test_a_dead_letter_fits_a_batch_whatever_headers_its_record_has(
     assert size_bytes <= BYTES_MAX
     assert letter.truncated
     assert letter.value_length == 5_000_000
+
+
+def unreadable_fetch(topic: str, why: str = "offsets 0 to 9: torn") -> Fetch:
+    data = pack([(0, NOW_MS, None, b"\x00batch", [])]) + pack([(10, NOW_MS, b"A", b"{", [])])
+    return Fetch(topic, 0, 0, 11, data, {0: why})
+
+
+@pytest.mark.parametrize("topic", [topics.CLICKS, topics.CATALOG])
+def test_a_batch_that_cannot_be_read_is_one_dead_letter_and_the_log_goes_on(topic: str) -> None:
+    core = Core(SETTINGS, Log())
+    core.pipeline.offer(unreadable_fetch(topic))
+    core.run()
+    core.checkpoint()
+    letters = [
+        msgspec.json.decode(record.value, type=Refused)
+        for record in core.outputs[topics.DEAD_LETTERS]
+    ]
+    assert [(one.offset, one.reason) for one in letters] == [
+        (0, "batch_unreadable"),
+        (10, "not_json"),
+    ]
+    assert letters[0].detail == "offsets 0 to 9: torn"
+    assert core.pipeline.offsets()[topic] == 11
+    assert core.pipeline.counts["dead_letter", topic, "batch_unreadable"] == 1
+
+
+def test_reconcile_judges_an_unreadable_batch_as_the_worker_does() -> None:
+    rules = PartitionRules(SETTINGS, 0, 0, Placement(SETTINGS.partitioner, 1), [])
+    fetch = unreadable_fetch(topics.CLICKS)
+    found = Recomputed()
+    for record in _records(fetch):
+        rules.add(record, found)
+    assert [refusal.reason for refusal in found.dead.values()] == ["batch_unreadable", "not_json"]
+
+
+@pytest.mark.parametrize("key", [b"x" * 10**6, b"\xff", b"\0marker", b"unknown"])
+def test_who_withdraws_a_sku_that_nobody_knows_gets_no_row(key: bytes) -> None:
+    core = Core(SETTINGS, Log())
+    for topic in topics.REFERENCE_TOPICS:
+        core.pipeline.offer(Fetch(topic, 0, 0, 1, pack([(0, NOW_MS, key, None, [])])))
+    core.run()
+    assert len(core.pipeline.skus) == 0
 
 
 def test_headers_that_fit_are_kept_whole_and_in_order() -> None:

@@ -1,14 +1,16 @@
 """A fetch's bytes made plain: checked, uncompressed, committed, whole."""
 
 import gzip
+import random
 from struct import pack, pack_into
 
 import cramjam
+import numpy as np
 import pytest
 from aiokafka.record.util import calc_crc32c
 
-from streams.codec import compression
-from streams.codec.batches import iter_records, read_batches
+from streams.codec import batches, compression, kernel, plain
+from streams.codec.batches import Record, iter_records, read_batches
 from streams.codec.write import encode_records, framed
 from streams.errors import BrokerError, CodecError
 from tests.streams.codec.logs import NOW_MS, foreign_log, log
@@ -148,6 +150,83 @@ class TestCompression:
         }[codec]:
             with pytest.raises(CodecError, match="more than 1048576 bytes"):
                 read_batches(packed(codec, bomb), 0)
+
+
+def stand_in_of(raw: bytes, start: int = 0) -> tuple[list[Record], dict[int, str], int]:
+    """Records, reasons, and the offset after them."""
+    unreadable: dict[int, str] = {}
+    data, next_offset = read_batches(raw, start, (), unreadable)
+    return list(iter_records(data)), unreadable, next_offset
+
+
+def broken(**changes: int) -> bytes:
+    """Three records with something wrong inside, under the right CRC."""
+    raw = bytearray(log(PAIRS[:3], 7))
+    for at, byte in changes.items():
+        raw[int(at.removeprefix("at"))] = byte
+    pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+    return bytes(raw)
+
+
+class TestUnreadable:
+    """Batches as their producer meant them, which nobody can read."""
+
+    @pytest.mark.parametrize(
+        ("raw", "why"),
+        [
+            (packed(5, b"x"), "unknown compression 5"),
+            (packed(ZSTD, b"no such stream"), "cannot be decompressed"),
+            (packed(GZIP, gzip.compress(b"\x02" * 100)), "in the record at byte"),
+            (packed(0, b"", 50), "an integer cut off"),
+            (packed(0, b"", -1), "-1 records"),
+            (broken(at26=1), "offset delta 2"),  # the last offset delta, 2 by the records
+            (broken(at60=2), "bytes after its 2 records"),
+            (broken(at60=4), "an integer cut off"),
+            (broken(at61=2), "an integer cut off"),
+            (broken(at65=4), "offset 8 after 9"),
+        ],
+    )
+    def test_one_record_stands_for_the_batch_and_its_value_is_the_batch(
+        self, raw: bytes, why: str
+    ) -> None:
+        base = int.from_bytes(raw[:8], "big")
+        after = log(PAIRS[:1], base + 50)
+        (found, good), unreadable, next_offset = stand_in_of(raw + after)
+        assert (found.offset, found.key, found.value) == (base, None, raw)
+        assert found.timestamp_ms == NOW_MS
+        assert unreadable.keys() == {base} and why in unreadable[base]
+        assert good.key == b"k0" and next_offset == base + 51
+
+    def test_compiled_or_not_the_same_batches_are_unreadable(self) -> None:
+        rng = random.Random(20261128)
+        whole = log(PAIRS[:3], 7)
+        found = 0
+        for _ in range(2_000):
+            at = rng.choice([*range(23, 27), *range(57, len(whole))])
+            raw = broken(**{f"at{at}": rng.randrange(256)})
+            batch = plain.batch_at(raw, 0)
+            assert batch is not None
+            try:
+                for _ in plain.records_of(raw, batch):
+                    pass
+            except CodecError:
+                sound = False
+            else:
+                sound = True
+            found += not sound
+            assert kernel.is_sound(np.frombuffer(raw, np.uint8), 0, len(raw)) == sound, raw
+        assert found > 100
+
+    def test_many_bombs_in_one_answer_are_opened_a_few_at_a_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batches, "ANSWER_BYTES_MAX", 2**20)
+        record = [(NOW_MS, b"k", bytes(600_000), [])]
+        raw = b"".join(foreign_log(record, at, ZSTD) for at in range(10))
+        data, next_offset = read_batches(raw, 0)
+        assert next_offset == 2 and len(data) < 2**21
+        rest, after = read_batches(raw[raw.index(foreign_log(record, 2, ZSTD)) :], 2)
+        assert after == 4 and len(rest) == len(data)
 
 
 class TestTransactions:
