@@ -45,7 +45,7 @@ class RestoreStats:
     copy_problem: str | None = None  # why the local copy that was there was not used
     changelog_records: int = 0
     changelog_ignored: int = 0
-    rows_corrupt: int = 0
+    rows_corrupt: int = 0  # and taken from an earlier record instead
     cuts_expired: int = 0
     history_missing: int = 0  # offsets of `demand-windows` that its retention has taken
 
@@ -56,7 +56,8 @@ class Restored:
 
     `rows` is uint8 [n, row width], row i belonging to the SKU `names[i]`; `history` holds values
     of `demand-windows` in log order. `marker` None: never checkpointed, begin at the earliest
-    records. Under `at_least_once` rows and history may be ahead of the marker.
+    records. Under `at_least_once` rows and history may be ahead of the marker. `mended` are SKUs
+    whose rows the next checkpoint must write again.
     """
 
     marker: Marker | None
@@ -65,3 +66,4 @@ class Restored:
     cuts: list[tuple[bytes, bytes]]
     history: list[bytes]
     stats: RestoreStats
+    mended: tuple[bytes, ...] = ()

@@ -194,7 +194,8 @@ class Monitor:
         )
         self.restore_rows = self._counter("restore_rows_total", "SKU rows read by restores.")
         self.restore_rows_refused = self._counter(
-            "restore_rows_refused_total", "Rows that failed their checksum or schema."
+            "restore_rows_refused_total",
+            "Changelog rows that failed their checksum: an earlier one was taken instead.",
         )
         self.restore_duration_seconds = self._histogram(
             "restore_duration_seconds", "From assignment to consuming, one partition."

@@ -381,6 +381,7 @@ class Pipeline:
             require_rows(restored.names, state, self.settings.bucket_ms)
             self.windows.scatter(rows, state)
             self.decider.scatter(rows, state)
+            self.windows.dirty[self.skus.rows_of(list(restored.mended), room=0)] = True
 
     def _load_history(self, values: list[bytes]) -> None:
         """Fill the history rings from records of `demand-windows`; what is no window of a SKU here

@@ -30,6 +30,7 @@ from streams.state.changelog import Image, cut_place
 from streams.state.following import Follower
 from streams.state.local_copy import LocalCopy
 from streams.state.marker import Marker
+from streams.state.mending import mend
 from streams.state.partition_reader import Bounds, PartitionReader
 from streams.state.places import COPY_AGE_MS_MAX, READ_TOPICS, copy_folder
 from streams.state.rebuild import Rebuilt, rebuild
@@ -64,7 +65,8 @@ async def restore(
         await _refuse_lost_state(settings, outside, emitter.partition)
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
-    names, rows = await asyncio.to_thread(_intact_rows, image, stats)
+    rows, mended = await _intact_rows(settings, reader, bounds, image)
+    stats.rows_corrupt = len(mended)
     history: list[bytes] = []
     if standby is not None and standby.has_history:
         stats.history_missing = standby.history_missing
@@ -72,11 +74,12 @@ async def restore(
         history = await _read_history(reader, bounds[topics.DEMAND_WINDOWS], marker, stats)
     return Restored(
         marker=marker,
-        names=names,
+        names=list(image.rows),
         rows=rows,
         cuts=_live_cuts(image, emitter, bounds, stats),
         history=history,
         stats=stats,
+        mended=mended,
     )
 
 
@@ -172,14 +175,19 @@ def _check_offsets(
             )
 
 
-def _intact_rows(image: Image, stats: RestoreStats) -> tuple[list[bytes], snapshot.Rows]:
-    """SKUs and their rows; a corrupt row is left out and counted, its SKU begins anew."""
-    rows, bad = snapshot.stack(list(image.rows.values()))
+async def _intact_rows(
+    settings: Settings, reader: PartitionReader, bounds: Mapping[str, Bounds], image: Image
+) -> tuple[snapshot.Rows, tuple[bytes, ...]]:
+    """The rows of the image, and the SKUs of those that had to be mended first."""
+    rows, bad = await asyncio.to_thread(snapshot.stack, list(image.rows.values()))
+    if not bad:
+        return rows, ()
     names = list(image.rows)
-    for index in reversed(bad):
-        del names[index]
-    stats.rows_corrupt = len(bad)
-    return names, rows
+    corrupt = {names[index] for index in bad}
+    await mend(reader, bounds[topics.CHANGELOG], image, corrupt, settings.topic(topics.CHANGELOG))
+    rows, bad = await asyncio.to_thread(snapshot.stack, list(image.rows.values()))
+    assert not bad, "mended rows are intact"
+    return rows, tuple(sorted(corrupt & image.rows.keys()))
 
 
 def _live_cuts(

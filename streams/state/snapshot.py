@@ -96,6 +96,12 @@ class RowSchema:
         return fields
 
 
+def is_intact(value: bytes) -> bool:
+    """Whether a packed row is as long as its header and has the checksum that it states."""
+    crc = int.from_bytes(value[:CRC_BYTES], "little")
+    return len(value) >= HEADER_BYTES and calc_crc32c(memoryview(value)[CRC_BYTES:]) == crc
+
+
 def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
     """The intact ones of packed rows as uint8 [n, width], and the indexes of the others.
 
@@ -103,8 +109,7 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
     """
     good, bad = [], []
     for index, value in enumerate(values):
-        crc = int.from_bytes(value[:CRC_BYTES], "little")
-        if len(value) >= HEADER_BYTES and calc_crc32c(memoryview(value)[CRC_BYTES:]) == crc:
+        if is_intact(value):
             good.append(value)
         else:
             bad.append(index)

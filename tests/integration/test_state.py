@@ -590,3 +590,44 @@ async def test_the_embedded_broker_keeps_state_too(
     assert from_copy.history == [b"A at 1", b"B at 1", b"B at 2"]
     shutil.rmtree(copy_folder(plain, PARTITION))
     assert contents(await taken(plain)) == contents(from_copy)
+
+
+async def test_a_row_that_fails_its_checksum_gives_way_to_the_newest_intact_one(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    await commit_all(kafka_settings, [checkpoint(step, ["A", "B", "C"]) for step in (1, 2)])
+    await put_in_changelog(kafka_settings, {b"A": b"garbage", b"B": b"\0" * 700})
+    state = await taken(kafka_settings)
+    assert levels(state) == {"A": 2, "B": 2, "C": 2}
+    assert state.mended == (b"A", b"B")
+    shutil.rmtree(kafka_settings.data_dir)
+    state = await taken(kafka_settings)
+    assert levels(state) == {"A": 2, "B": 2, "C": 2}
+    await commit_all(kafka_settings, [checkpoint(3, ["A", "B"])])
+    state = await taken(kafka_settings)
+    assert levels(state) == {"A": 3, "B": 3, "C": 2}
+    assert not state.mended
+
+
+async def test_a_row_of_which_no_intact_record_is_left_refuses_to_start_until_it_is_given_up(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 9)
+    await commit_all(kafka_settings, [checkpoint(1, ["A"])])
+    await put_in_changelog(kafka_settings, {b"Z": b"garbage"})
+    with pytest.raises(StateError, match=r"1 SKUs \('Z'\).*write a record without value"):
+        await taken(kafka_settings)
+    await put_in_changelog(kafka_settings, {b"Z": None})
+    state = await taken(kafka_settings)
+    assert levels(state) == {"A": 1}
+    assert not state.mended
+
+
+async def put_in_changelog(settings: Settings, records: dict[bytes, bytes | None]) -> None:
+    """As somebody who is no worker would."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await producer.start()
+    for key, value in records.items():
+        await producer.send_and_wait(settings.topic(topics.CHANGELOG), value, key, PARTITION)
+    await producer.stop()
