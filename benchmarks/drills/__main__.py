@@ -19,9 +19,8 @@ from rich.table import Table
 
 from benchmarks.drills.brokers import LAUNCHER
 from benchmarks.drills.catalogue import DRILLS
-from benchmarks.drills.drill import Drill, Guarantee
+from benchmarks.drills.drill import Drill, Guarantee, Row
 from benchmarks.drills.runner import Runner
-from benchmarks.drills.verdict import Row
 
 RESULTS = Path(__file__).parents[1] / "results" / "drills.json"
 COLUMNS = {
@@ -30,6 +29,7 @@ COLUMNS = {
     "decisions\nlost": "decisions_lost", "\nchanged": "decisions_changed",
     "resume\ns": "resume_s", "peak\nMB": "rss_peak_mb", "took\ns": "seconds",
 }  # fmt: skip
+_VERDICTS = {True: "[green]exact[/]", False: "[red]not exact[/]", None: "[yellow]not run[/]"}
 
 
 def main(
@@ -65,7 +65,7 @@ def main(
             console.print(f"logs and data: {runner.folder}")
     if as_json:
         print(json.dumps(rows, indent=2))
-    raise typer.Exit(0 if all(row["exact"] for row in rows) else 1)
+    raise typer.Exit(0 if all(row["exact"] is not False for row in rows) else 1)
 
 
 def _chosen(only: list[str] | None, quick: bool, guarantee: str | None) -> list[Drill]:
@@ -90,7 +90,7 @@ def _chosen(only: list[str] | None, quick: bool, guarantee: str | None) -> list[
 
 
 def _say(console: Console, row: Row) -> None:
-    verdict = "[green]exact[/]" if row["exact"] else f"[red]not exact[/]: {row['cause']}"
+    verdict = _VERDICTS[row["exact"]] + (f": {row['cause']}" if row["cause"] else "")
     console.print(f"    {verdict}, {row['seconds']:.0f} s", highlight=False)
     for line in row.get("listed", ()) if not row["exact"] else ():
         console.print(f"      {line}", highlight=False, markup=False)
@@ -111,7 +111,7 @@ def _table(rows: list[Row]) -> Table:
     for row in rows:
         cells = ["-" if row[name] is None else f"{row[name]:,}" if isinstance(row[name], int)
                  else str(row[name]) for name in COLUMNS.values()]  # fmt: skip
-        table.add_row(*cells, "[green]yes[/]" if row["exact"] else "[red]no[/]")
+        table.add_row(*cells, {True: "[green]yes[/]", False: "[red]no[/]"}.get(row["exact"], "-"))
     return table
 
 

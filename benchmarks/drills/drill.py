@@ -1,6 +1,6 @@
 """What a drill is: a name, what it shows, a workload, a stage, and the faults."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from benchmarks.drills.stage import Stage
 
 Guarantee = Literal["exactly_once", "at_least_once"]
+Row = dict[str, Any]
+
+
+def _nothing(stage: "Stage", row: Row) -> Iterable[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,8 @@ class Drill:
 
     `brokers` 0: any broker will do, and it is left in peace; else a cluster of the drill's own,
     with `broker_settings`. `settings` are of the workers, beside those of the stage. `bound_s` is
-    how long the whole may take, start and verdict included.
+    how long the whole may take, start and verdict included. `also` sees the row of a drill whose
+    workers have left, and says what else is wrong.
     """
 
     name: str
@@ -31,4 +37,5 @@ class Drill:
     guarantee: Guarantee = "exactly_once"
     settings: Mapping[str, Any] = field(default_factory=dict)
     static_members: bool = False
+    also: Callable[["Stage", Row], Iterable[str]] = _nothing
     quick: bool = False  # one of the few that CI runs, shortened

@@ -12,10 +12,10 @@ from types import FrameType
 from typing import NoReturn
 
 from benchmarks.drills.brokers import LAUNCHER, Cluster, Foreign
-from benchmarks.drills.drill import Drill
-from benchmarks.drills.errors import DrillError
+from benchmarks.drills.drill import Drill, Row
+from benchmarks.drills.errors import DrillError, SkippedError
 from benchmarks.drills.stage import Stage
-from benchmarks.drills.verdict import Row, judged
+from benchmarks.drills.verdict import judged
 
 Broker = Cluster | Foreign
 
@@ -57,9 +57,11 @@ class Runner:
         try:
             with _bounded(drill.bound_s), self._broker(drill) as broker:
                 row = self._on(broker, drill, folder, seed, began_s)
+        except SkippedError as error:
+            row = _unfinished(drill, seed, f"skipped: {error}", began_s) | {"exact": None}
         except Exception as error:
             row = _unfinished(drill, seed, f"{type(error).__name__}: {error}", began_s)
-        if not row["exact"]:
+        if row["exact"] is False:
             self.kept = True
         elif not self._keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ with Stage(drill, cluster, ...) as stage:     topics made, assortment published,
 import contextlib
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Stage:
         self, drill: Drill, cluster: Cluster | Foreign, directory: Path, seed: int, quick: bool
     ) -> None:
         self.drill = drill
+        self.workload = drill.workload.as_of(time.time_ns() // 1_000_000)
         self.quick = quick
         self.seed = seed
         self.directory = directory
@@ -62,7 +63,7 @@ class Stage:
             self.load = Load(
                 self.settings.bootstrap_servers,
                 self.settings.topic_prefix,
-                self.drill.workload,
+                self.workload,
                 self.seed,
             )
             self._closing.callback(self.load.close)
@@ -91,10 +92,12 @@ class Stage:
         assert isinstance(self.brokers, Cluster), f"{self.drill.name} must say how many brokers"
         return self.brokers
 
-    def begin(self, workers: int) -> None:
-        """Workers and load; returns when every partition has made its first checkpoint."""
+    def begin(self, workers: int, variables: Mapping[str, str] | None = None) -> None:
+        """Workers, with `variables` in their environment, and load; returns when every partition
+        has made its first checkpoint.
+        """
         for place in range(workers):
-            self.fleet.start(place)
+            self.fleet.start(place, variables)
         self.fleet.wait_until_ready()
         self.load.start()
         until(lambda: self.observer.resumed(0), RESUME_TIMEOUT_S, "a checkpoint of each partition")
@@ -118,6 +121,10 @@ class Stage:
         )
         self.resumes_s.append(seen_s - since.monotonic_s)
         return self.resumes_s[-1]
+
+    def afterwards(self, undo: Callable[[], object]) -> None:
+        """Called when the drill is over, whatever became of it."""
+        self._closing.callback(undo)
 
     def transactional_ids(self) -> list[str]:
         """Of every partition's checkpoints."""

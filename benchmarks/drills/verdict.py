@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.drills.brokers import Cluster
+from benchmarks.drills.drill import Row
 from benchmarks.drills.independent.check import Findings, check
 from benchmarks.drills.independent.log import Rules
 from benchmarks.drills.stage import Stage
@@ -20,7 +21,6 @@ from streams.reconcile_report import ReconcileReport
 from streams.settings import Settings
 
 WAIT_S = 120.0
-Row = dict[str, Any]
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -52,7 +52,7 @@ def judged(stage: Stage, began_s: float) -> Row:
     if not findings.exact(exact) and not causes:
         causes.append("the independent check found repeats")
     decisions = findings.decisions
-    return {
+    row = {
         "name": stage.drill.name,
         "seed": stage.seed,
         "accepted": findings.accepted,
@@ -78,6 +78,7 @@ def judged(stage: Stage, began_s: float) -> Row:
         "windows": findings.windows_expected,
         "decisions": decisions.found,
         "decisions_unexplained": decisions.unexplained,
+        "decisions_expired": decisions.expired,
         "repeats": {
             "windows": findings.windows_repeated,
             "windows_conflicting": findings.windows_conflicting,
@@ -91,6 +92,8 @@ def judged(stage: Stage, began_s: float) -> Row:
         **stage.notes,
         "listed": findings.listed + decisions.listed,
     }
+    also = list(stage.drill.also(stage, row))
+    return row | ({"exact": False, "cause": "; ".join([*causes, *also])} if also else {})
 
 
 def against_truth(findings: Findings, truth: dict[tuple[str, int, int], str]) -> Counter[str]:

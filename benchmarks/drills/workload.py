@@ -9,7 +9,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kafka.partitioner.default import murmur2
@@ -50,11 +50,27 @@ class Workload:
     poison_share: float = 0.0
     poison: Poison | None = None
     start_ms: int = START_MS
+    begins_ago_ms: int | None = None  # before the drill, instead of `start_ms`
+    silent: tuple[str, ...] = ()  # topics of which only the last events come
+    padding_bytes: int = 0  # of each event, beyond the usual
 
     @property
     def step_us(self) -> int:
         """Event time between two events, in microseconds."""
         return self.speed * 1_000_000 // self.events_per_s
+
+    def as_of(self, now_ms: int) -> "Workload":
+        """The same, with a start that is known."""
+        if self.begins_ago_ms is None:
+            return self
+        start_ms = now_ms - self.begins_ago_ms
+        return replace(self, start_ms=start_ms - start_ms % 10_000, begins_ago_ms=None)
+
+    def one(self, topic: str, number: int, event_id: str, at_ms: int) -> Event:
+        """A good event of the numbered SKU, beside the others."""
+        sku = self.sku(number)
+        value = _encoded(_body(topic, sku, event_id, at_ms, 1))
+        return Event(topic, self.partition_of(sku), *value, "accepted")
 
     def sku(self, number: int) -> str:
         return f"SKU-{number:05d}"
@@ -114,6 +130,10 @@ class _Source:
     def __init__(self, workload: Workload, seed: int) -> None:
         self._work = workload
         self._chance = random.Random(seed)
+        self._shares = [
+            0 if topic in workload.silent else share
+            for topic, share in zip(TOPICS, SHARES, strict=True)
+        ]
         self._recent: dict[str, deque[Event]] = {topic: deque(maxlen=RECENT) for topic in TOPICS}
 
     def events(self) -> Iterator[Event]:
@@ -124,7 +144,7 @@ class _Source:
 
     def _event(self, number: int) -> Event:
         work, chance = self._work, self._chance
-        topic = chance.choices(TOPICS, SHARES)[0]
+        topic = chance.choices(TOPICS, self._shares)[0]
         passed_ms = number * work.step_us // 1_000
         at_ms = work.start_ms + passed_ms - chance.randrange(work.stragglers_ms + 1)
         sku = work.sku(min(chance.randrange(work.skus), chance.randrange(work.skus)))
@@ -142,6 +162,8 @@ class _Source:
         dice -= work.future_share
         body = _body(topic, sku, f"{topic}-{number}", at_ms, chance.randrange(1, 4))
         body["user_id"] = f"u{chance.randrange(5_000)}"
+        if work.padding_bytes:
+            body["session_id"] = "s" * work.padding_bytes
         if work.poison is not None and 0 <= dice < work.poison_share:
             truth, key, value = work.poison(chance, body)
             return Event(topic, self._placed(truth, sku), key, value, truth)

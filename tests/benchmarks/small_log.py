@@ -80,14 +80,17 @@ def _window(after: int, *figures: int) -> dict[str, Any]:
 
 def _refused(log: Log, topic: str, offset: int, reason: str) -> dict[str, Any]:
     value = log.records[topic, 0][offset].value or b""
+    shown = value.replace(b'"user_id": "u"', b'"user_id": "redacted"')
     return {
         "topic": RULES.broker_name(topic),
         "partition": 0,
         "offset": offset,
         "reason": reason,
-        "key": base64.b64encode(b"A").decode(),
-        "value": base64.b64encode(value).decode(),
-        "value_sha256": hashlib.sha256(value).hexdigest(),
+        "key": base64.b64encode(b"A" if reason == "late" else b"redacted").decode(),
+        "value": base64.b64encode(shown).decode(),
+        "value_length": len(value),
+        "value_sha256": hashlib.sha256(shown).hexdigest(),
+        "truncated": False,
     }
 
 

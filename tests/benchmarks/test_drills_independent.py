@@ -1,6 +1,8 @@
 """The independent check finds what is lost, doubled, altered or made up, and shares no code."""
 
 import ast
+import base64
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -193,3 +195,19 @@ def test_an_id_must_belong_to_one_decision() -> None:
     one = log.records["restock-events", 0][0]
     log.records["restock-events", 0][0] = one._replace(headers={})
     assert not judge_log(log, RULES).exact(False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"event_id": "c2", "sku": "A", "user_id": "u", "price_cents": 100}',
+        b'{"event_id": "c2", "sku": "B", "user_id": "redacted", "price_cents": 100}',
+        b'{"user_id": "redacted"}',
+    ],
+)
+def test_a_refused_record_that_shows_its_shopper_or_another_value_is_found(value: bytes) -> None:
+    told = {
+        "value": base64.b64encode(value).decode(),
+        "value_sha256": hashlib.sha256(value).hexdigest(),
+    }
+    assert altered("late-events", 0, **told).late.wrong == 1

@@ -1,7 +1,5 @@
 """All of it: the input recomputed, every output held against it, and what differs, counted."""
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from benchmarks.drills.independent.log import (
     Rules,
     read_log,
 )
+from benchmarks.drills.independent.refused import refused_fault
 from benchmarks.drills.independent.windows import Implied, Place, State, implied, state_of
 
 LISTED_MAX = 20
@@ -182,12 +181,6 @@ def _check_refused(
 
 def _fault(body: dict[str, Any], reason: str, record: Record, bytes_max: int) -> str:
     """What a late event or dead letter says wrongly; empty when all is right."""
-    value = record.value or b""
     if body["reason"] != reason:
         return f"reason {body['reason']}, not {reason}"
-    if body["value_sha256"] != hashlib.sha256(value).hexdigest():
-        return "another value"
-    if base64.b64decode(body["value"] or "") != value[:bytes_max]:
-        return "another head of the value"
-    key = None if body["key"] is None else base64.b64decode(body["key"])
-    return "" if key == (record.key and record.key[:bytes_max]) else f"key {key!r}"
+    return refused_fault(body, record, bytes_max)

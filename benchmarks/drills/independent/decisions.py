@@ -49,6 +49,7 @@ class Decisions:
     changed: int = 0
     repeated: int = 0
     unexplained: int = 0
+    expired: int = 0  # made too late to be of use: counted by the marker, not published
     listed: list[str] = field(default_factory=list)
 
     def note(self, what: str) -> None:
@@ -70,6 +71,7 @@ def check_decisions(
     """Book all that is wrong with one partition's decisions."""
     by_kind = {}
     for topic, counted in COUNTED.items():
+        into.expired += state.decisions.get(f"expired_{counted}", 0)
         once = distinct(log.of(topic, partition), f"{topic}/{partition}", into)
         by_kind[topic] = once
         into.found[topic] += len(once)
@@ -119,7 +121,9 @@ def _check_forecasts(
     due = {(sku, (start_ms // interval_ms + 1) * interval_ms) for sku, start_ms in implied.windows}
     due = {one for one in due if one[1] <= state.closed_through_ms}
     found = {(one["sku"], one["origin_ms"]) for one in forecasts}
-    into.lost += len(due - found)
+    expired = state.decisions.get("expired_forecast", 0)
+    into.lost += max(0, len(due - found) - expired)
+    into.unexplained += max(0, expired - len(due - found))
     into.unexplained += len(found - due)
     for sku, at_ms in sorted(due - found)[:LISTED_MAX]:
         into.note(f"no forecast of {sku} at {at_ms}")
