@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -57,6 +57,13 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # untyped to mypy 
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self.client.close()
+
+    async def end_hanging(self, partitions: Sequence[tuple[str, int]], *, commit: bool) -> None:
+        """aiokafka adds a partition to a transaction with its first record; here there is none."""
+        await self.begin_transaction()
+        for topic, number in partitions:
+            self._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, number))
+        await (self.commit_transaction() if commit else self.abort_transaction())
 
 
 class KafkaReader(PartitionReader):
@@ -113,7 +120,9 @@ class Cluster:
         return KafkaProducer(**client_options(self._settings), **options)
 
     @asynccontextmanager
-    async def reader(self, partition: int) -> AsyncIterator[PartitionReader]:
+    async def reader(
+        self, partition: int, *, uncommitted: bool = False
+    ) -> AsyncIterator[PartitionReader]:
         """With a consumer of its own, in no group."""
         settings = self._settings
         consumer = AIOKafkaConsumer(
@@ -121,7 +130,7 @@ class Cluster:
             enable_auto_commit=False,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             auto_offset_reset="none",  # a gap must be an error, never skipped
-            isolation_level=isolation_level(settings),
+            isolation_level="read_uncommitted" if uncommitted else isolation_level(settings),
             check_crcs=False,  # read_batches checks them
         )
         try:

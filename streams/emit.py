@@ -256,7 +256,9 @@ class Emitter(ABC):
         copy, identity = self._copy, self._identity
         if copy is None or identity is None:
             return
-        place = Place(offset, identity[0].hex(), identity[1], self._outside.clock.wall_ms())
+        place = Place(
+            offset, offset - 1, identity[0].hex(), identity[1], self._outside.clock.wall_ms()
+        )
 
         def write() -> None:
             copy.write(changelog.changes(checkpoint, forgotten), place)
@@ -293,6 +295,15 @@ class TransactionalEmitter(Emitter):
         offsets = await self._send([one for step in steps for one in step], transactional=True)
         await producer.commit_transaction()
         return offsets
+
+    async def end_hanging(self, names: Sequence[str], *, commit: bool) -> None:
+        """Ends what an earlier transaction under the same id left open on these topics. Fails like
+        `commit`.
+        """
+        async with self._bounded("cannot end an open transaction", self.delivery_timeout_s):
+            assert self._producer is not None
+            places = [(self._settings.topic(name), self._partition) for name in names]
+            await self._producer.end_hanging(places, commit=commit)
 
 
 class PlainEmitter(Emitter):

@@ -5,6 +5,7 @@ else somebody keeps to what is written here.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -29,6 +30,11 @@ class Producer(Protocol):
     async def begin_transaction(self) -> None: ...
     async def commit_transaction(self) -> None: ...
 
+    async def end_hanging(self, partitions: Sequence[tuple[str, int]], *, commit: bool) -> None:
+        """A transaction without records: its markers end whatever the same producer left open on
+        these topic partitions.
+        """
+
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> "asyncio.Future[Any]":
         """`batch` is a BatchBuilder; the future holds the `offset` of its first record."""
 
@@ -45,8 +51,12 @@ class Outside(Protocol):
     def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Producer:
         """Idempotent; with an id, transactional. Not started yet."""
 
-    def reader(self, partition: int) -> AbstractAsyncContextManager[PartitionReader]:
-        """Reads the logs of one partition number. Entering it raises BrokerError."""
+    def reader(
+        self, partition: int, *, uncommitted: bool = False
+    ) -> AbstractAsyncContextManager[PartitionReader]:
+        """Reads the logs of one partition number; with `uncommitted` also what no transaction has
+        committed. Entering it raises BrokerError.
+        """
 
     async def group_offsets(self, partition: int) -> dict[str, int]:
         """What the group has committed of the event topics, by logical name; those it has not are

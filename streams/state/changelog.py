@@ -77,6 +77,7 @@ class Image:
     rows: dict[bytes, bytes] = field(default_factory=dict)
     cuts: dict[bytes, bytes] = field(default_factory=dict)
     marker: bytes | None = None
+    marker_offset: int = -1
     identity: bytes | None = None
     identity_offset: int = -1
     ignored: int = 0  # records without a key, or under a reserved key that this release ignores
@@ -89,7 +90,7 @@ class Image:
             elif key[0]:
                 _put(self.rows, key, value)
             elif key == MARKER_KEY:
-                self.marker = value
+                self.marker, self.marker_offset = value, offset
             elif key.startswith(CUT_KEY_PREFIX):
                 _put(self.cuts, key, value)
             elif key == IDENTITY_KEY:

@@ -148,7 +148,9 @@ class Follower:
             return None
         written_ms = self._outside.clock.wall_ms()
         offset = self.warm.changelog_offset
-        return Place(offset, image.identity.hex(), image.identity_offset, written_ms)
+        return Place(
+            offset, image.marker_offset, image.identity.hex(), image.identity_offset, written_ms
+        )
 
     async def _follow_events(
         self, reader: PartitionReader, bounds: Mapping[str, Bounds], marker: Marker, pace: Pace

@@ -25,15 +25,18 @@ from streams.state.marker import MARKER_KEY, Offset
 log = structlog.get_logger("flashcast.state")
 
 PLACE_KEY: Final = b"\x00place"
-PLACE_VERSION: Final = 1
+PLACE_VERSION: Final = 2
 CHUNK_ROWS: Final = 10_000
 CLOCK_STEP_MS_MAX: Final = 60_000  # a copy from further in the future was dated by a wrong clock
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where in which log a copy stands: `offset` is the first it lacks."""
+    """Where in which log a copy stands: `offset` is the first it lacks, `marker_offset` where its
+    marker lies; -1: it has none.
+    """
 
     offset: Offset
+    marker_offset: int
     identity: str  # hex
     identity_offset: Offset
     written_ms: int

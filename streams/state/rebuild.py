@@ -17,6 +17,7 @@ from streams.state import snapshot
 from streams.state.changelog import IDENTITY_KEY, Image
 from streams.state.disk import CopyInUseError
 from streams.state.local_copy import LocalCopy, Place
+from streams.state.marker import MARKER_KEY
 from streams.state.partition_reader import Bounds, PartitionReader
 
 log = structlog.get_logger("flashcast.recovery")
@@ -84,12 +85,28 @@ async def check_place(reader: PartitionReader, place: Place, begin: int, end: in
     ]
     if found != [(at, IDENTITY_KEY, bytes.fromhex(place.identity))]:
         raise StateError("the local copy is of another changelog: another cluster, or made anew")
+    if place.marker_offset >= 0 and not await _marker_at(reader, place.marker_offset, end):
+        raise StateError(
+            f"the local copy's checkpoint at offset {place.marker_offset} is not in the changelog: "
+            "its transaction was taken back, or it was compacted away"
+        )
+
+
+async def _marker_at(reader: PartitionReader, at: int, end: int) -> bool:
+    return any(
+        [
+            (offset, key) == (at, MARKER_KEY)
+            async for batch in reader.records(topics.CHANGELOG, at, min(at + 1, end))
+            for offset, key, _ in batch
+        ]
+    )
 
 
 def load_intact(copy: LocalCopy, place: Place) -> Image:
     """All that the copy holds. Raises StateError when any row of it is corrupt."""
     image = copy.load()
     image.identity, image.identity_offset = bytes.fromhex(place.identity), place.identity_offset
+    image.marker_offset = place.marker_offset
     _, bad = snapshot.stack(list(image.rows.values()))
     if bad:
         raise StateError(f"{len(bad)} of {len(image.rows)} rows of the local copy are corrupt")
@@ -120,7 +137,7 @@ async def _follow(
 def _place(image: Image, end: int, now_ms: int) -> Place | None:
     if image.identity is None:
         return None
-    return Place(end, image.identity.hex(), image.identity_offset, now_ms)
+    return Place(end, image.marker_offset, image.identity.hex(), image.identity_offset, now_ms)
 
 
 async def _copied(copy: LocalCopy, image: Image, place: Place | None) -> LocalCopy | None:

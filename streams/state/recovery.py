@@ -1,11 +1,12 @@
 """Brings back one partition's state when a worker is given it.
 
     1. the emitter starts: from here on no earlier owner can write
-    2. the changelog's end; the state there, from the local copy and the log (`rebuild`)
-    3. the marker, checked against the input topics
-    4. closed buckets from `demand-windows`, as many as the history rings hold
-    5. `references` then reads the reference topics from their start to their end
-    6. `seen_before` the input again as far back as duplicates are recognised
+    2. what a broker left open of a transaction is ended (`settle`)
+    3. the changelog's end; the state there, from the local copy and the log (`rebuild`)
+    4. the marker, checked against the input topics
+    5. closed buckets from `demand-windows`, as many as the history rings hold
+    6. `references` then reads the reference topics from their start to their end
+    7. `seen_before` the input again as far back as duplicates are recognised
 
 Transactions leave control records, hence gaps, in the offsets: reading ends when the position
 passes the end, never by waiting for a record at some offset.
@@ -34,6 +35,7 @@ from streams.state.mending import mend
 from streams.state.partition_reader import Bounds, PartitionReader
 from streams.state.places import COPY_AGE_MS_MAX, READ_TOPICS, copy_folder
 from streams.state.rebuild import Rebuilt, rebuild
+from streams.state.settling import settle
 
 log = structlog.get_logger("flashcast.recovery")
 
@@ -51,6 +53,7 @@ async def restore(
     Raises StateError when what is there cannot be trusted, naming the remedy; BrokerError.
     """
     await emitter.start()
+    await settle(settings, outside, emitter, reader)
     bounds = await reader.bounds(READ_TOPICS)  # after the start: no earlier owner adds to them
     found = None if standby is None else await _handed_over(standby, reader, bounds)
     warm = found is not None

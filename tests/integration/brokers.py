@@ -28,13 +28,6 @@ class Kafka:
     def stop(self, kill: bool = False) -> None:
         launch("stop", "--dir", str(self.directory), *(["--kill"] if kill else []))
 
-    def skipped_markers(self) -> bool:
-        """Whether a broker that was killed took partitions without a leader yet for deleted ones
-        when it started again, and left transactions that it had acknowledged without markers.
-        """
-        logs = self.directory.glob("node-*/log")
-        return any("hence can be skipped" in log.read_text(errors="replace") for log in logs)
-
 
 def launch(*arguments: str, attempts: int = 3) -> str:
     """Run the launcher; what it printed. Starting again brings back whatever is down."""

@@ -15,7 +15,7 @@ from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY
 from streams.state.rocksdb import RocksDisk, RocksStore
 
 NOW_MS = 1_700_000_000_000
-PLACE = Place(offset=17, identity="0123", identity_offset=3, written_ms=NOW_MS)
+PLACE = Place(offset=17, marker_offset=16, identity="0123", identity_offset=3, written_ms=NOW_MS)
 DAY_MS = 86_400_000
 ROWS: list[Change] = [(b"SKU-%03d" % i, b"row %d" % i) for i in range(300)]
 
@@ -44,7 +44,9 @@ def test_a_new_copy_is_empty_and_says_so(tmp_path: Path) -> None:
 def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> None:
     cut = CUT_KEY_PREFIX + b"carts|9"
     copy = copy_with(tmp_path / "p0", [*ROWS, (cut, b"cut"), (MARKER_KEY, b"one")])
-    later = Place(offset=30, identity="0123", identity_offset=3, written_ms=NOW_MS + 1)
+    later = Place(
+        offset=30, marker_offset=29, identity="0123", identity_offset=3, written_ms=NOW_MS + 1
+    )
     copy.write([(b"SKU-007", None), (b"SKU-008", b"new"), (MARKER_KEY, b"two")], later)
     copy.close()
     copy.open()
@@ -135,7 +137,7 @@ def test_a_torn_log_leaves_whole_checkpoints(tmp_path: Path) -> None:
     folder = tmp_path / "p0"
     copy = copy_with(folder, [*ROWS, (MARKER_KEY, b"one")])
     second: list[Change] = [(key, b"second") for key, _ in ROWS]
-    copy.write([*second, (MARKER_KEY, b"two")], Place(99, "0123", 3, NOW_MS))
+    copy.write([*second, (MARKER_KEY, b"two")], Place(99, 98, "0123", 3, NOW_MS))
     crashed = LocalCopy(RocksDisk(), shutil.copytree(folder, tmp_path / "crashed"))
     copy.close()
     (log,) = (tmp_path / "crashed").glob("*.log")
