@@ -14,6 +14,7 @@ from benchmarks.drills.workload import Event, Workload
 DELIVERY_TIMEOUT_MS = 240_000  # the longest outage of a drill, and as much again
 REQUEST_TIMEOUT_MS = 20_000
 SLICE_S = 0.05
+ANSWER_TIMEOUT_S = 10.0  # after a flush a future may still lack a moment
 EVENTS_MAX = 1_000_000
 
 Place = tuple[str, int, int]
@@ -73,7 +74,7 @@ class Load:
             raise DrillError(f"the load could not be published: {self._failure!r}")
         for event, future in self._sent:
             try:
-                placed = future.get(timeout=0)
+                placed = future.get(timeout=ANSWER_TIMEOUT_S)
             except KafkaError as error:
                 raise DrillError(f"an event was not acknowledged: {error!r}") from error
             self.truth[event.topic, placed.partition, placed.offset] = event.truth
