@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 from aiokafka.errors import (
     InvalidProducerEpoch,
+    InvalidTimestampError,
     MessageSizeTooLargeError,
     ProducerFenced,
     RecordListTooLargeError,
@@ -35,6 +36,7 @@ from streams.errors import (
     FlashcastError,
     StateError,
 )
+from streams.outbox import rfc3339
 from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog
@@ -177,6 +179,12 @@ class Emitter(ABC):
             except TopicAuthorizationFailedError:
                 name = self._settings.topic(topic)
                 raise may_not(self._settings, "Write", f"topic {name}") from None
+            except InvalidTimestampError:
+                raise BrokerError(
+                    f"{self._settings.topic(topic)} refused records of {rfc3339(now_ms)}: this "
+                    "machine's clock is ahead of the broker's by more than the topic's "
+                    "message.timestamp.after.max.ms, an hour by default; set the clock"
+                ) from None
             except TOO_LARGE:
                 size = max(outputs[index].batch.size_bytes for index in indexes)
                 raise BrokerError(

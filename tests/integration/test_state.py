@@ -19,6 +19,7 @@ from aiokafka.errors import ProducerFenced
 from brokers import Kafka, create_topics, fresh_settings
 from checkpoints import (
     PARTITION,
+    LaterClock,
     checkpoint,
     emitter_of,
     levels,
@@ -35,7 +36,7 @@ from streams.cluster import Cluster, SystemClock
 from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
 from streams.embedded import EmbeddedBroker
-from streams.emit import TransactionalEmitter
+from streams.emit import TransactionalEmitter, emitter_for
 from streams.errors import BrokerError, FencedError, StateError
 from streams.settings import Settings
 from streams.state.local_copy import LocalCopy
@@ -317,6 +318,19 @@ async def test_an_output_above_the_brokers_limit_fails_the_checkpoint_and_says_s
     assert state.marker is None
     assert not state.names
     assert await committed_values(kafka_settings, topics.DEMAND_WINDOWS) == []
+
+
+async def test_a_clock_too_far_ahead_of_the_brokers_fails_the_checkpoint_and_says_so(
+    kafka_settings: Settings,
+) -> None:
+    cluster = Cluster(kafka_settings)
+    cluster.clock = LaterClock(2 * 3_600_000)
+    emitter = emitter_for(kafka_settings, cluster, PARTITION)
+    await restored(kafka_settings, emitter)
+    with pytest.raises(BrokerError, match=r"refused records of .*set the clock"):
+        await emitter.commit(checkpoint(1, ["A"]))
+    await emitter.stop()
+    assert (await taken(kafka_settings)).marker is None
 
 
 async def test_a_missing_output_topic_fails_the_checkpoint_and_is_named(
