@@ -1,9 +1,11 @@
 """Records that a drill itself publishes beside the load, and of which it knows what must become."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from kafka import KafkaProducer
+from kafka.errors import KafkaError
 
 from benchmarks.drills.load import DELIVERY_TIMEOUT_MS, REQUEST_TIMEOUT_MS
 from benchmarks.drills.stage import Stage
@@ -37,7 +39,8 @@ class Aside:
                 placed = future.get(timeout=ANSWER_TIMEOUT_S)
                 place = event.topic, placed.partition, placed.offset
                 self._stage.load.truth[place] = event.truth
-        self._producer.close(timeout=0 if kind else 10)
+        with contextlib.suppress(KafkaError):
+            self._producer.close(timeout=0 if kind else 10)
 
     def event(self, event: Event, timestamp_ms: int | None = None) -> None:
         """Queued; `timestamp_ms` is the record's own, now when None."""

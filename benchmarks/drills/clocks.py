@@ -20,7 +20,7 @@ FARTHER_S = 2 * HOUR_S  # beyond what a broker accepts
 CHECKPOINTS, CHECKPOINTS_TIMEOUT_S = 60, 90.0
 LASTS_S, LASTS_QUICK_S = 12.0, 3.0
 PRODUCERS_OFF = 30
-REFUSED = "InvalidTimestamp"
+REFUSED = "set the clock"
 SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,5 +1,6 @@
 """Publishes a workload at its pace, in a thread, through whatever happens to the brokers."""
 
+import contextlib
 import itertools
 import threading
 import time
@@ -83,7 +84,8 @@ class Load:
     def close(self) -> None:
         """Without waiting for anything."""
         self._stop.set()
-        self._producer.close(timeout=0)
+        with contextlib.suppress(KafkaError):  # or it would hide why the drill has ended
+            self._producer.close(timeout=0)
 
     def _run(self) -> None:
         try:
