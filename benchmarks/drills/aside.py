@@ -9,7 +9,7 @@ from kafka.errors import KafkaError
 
 from benchmarks.drills.load import DELIVERY_TIMEOUT_MS, REQUEST_TIMEOUT_MS
 from benchmarks.drills.stage import Stage
-from benchmarks.drills.workload import Event
+from benchmarks.drills.workload import TOPICS, Event
 
 ANSWER_TIMEOUT_S = 120.0
 
@@ -29,6 +29,8 @@ class Aside:
             reconnect_backoff_max_ms=500,
             **options,
         )
+        for topic in TOPICS:  # asked now, it need not be asked while the broker is away
+            self._producer.partitions_for(stage.settings.topic(topic))
 
     def __enter__(self) -> "Aside":
         return self
