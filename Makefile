@@ -6,11 +6,12 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 AUDIT := .audit
 
-.PHONY: help demo test lint bench drills lock audit clean
+.PHONY: help demo test lint bench drills fuzz lock audit clean
 help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
 	@echo "make lint            format, lint, types, import direction"
+	@echo "make fuzz            every decoder against hostile bytes, guided by coverage (ARGS='--seconds 60')"
 	@echo "make bench           the benchmarks, as tables"
 	@echo "make drills          faults under load on Apache Kafka, counted (ARGS='--list', '--quick')"
 	@echo "make lock            pin what the image installs anew, with digests"
@@ -45,6 +46,10 @@ lint: $(TOOLS)
 
 bench: $(TOOLS)
 	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python -m benchmarks.$$(basename $$bench .py) || exit 1; done
+
+fuzz: $(TOOLS)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev,fuzz]'
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 drills: $(TOOLS)
 	@$(BIN)/python -m benchmarks.drills $(ARGS)

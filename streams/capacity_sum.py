@@ -9,6 +9,7 @@ taken for zero.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -20,14 +21,14 @@ from streams.checkpoint import Output
 from streams.codec.write import encode_records
 from streams.decisions.capacity import ShareSum
 from streams.emit import Emitter, emitter_for
-from streams.errors import BrokerError, ConfigurationError
+from streams.errors import UNREADABLE, BrokerError, ConfigurationError
 from streams.fetching import client_options, isolation_level
 from streams.monitor import Monitor
 from streams.outbox import encode_decision
 from streams.outside import Outside
-from streams.records import CapacityForecast, CapacityShare
+from streams.records import EVENT_TIME_MS_MAX, CapacityForecast, CapacityShare
 from streams.settings import Settings
-from streams.topics import CAPACITY_FORECASTS, CAPACITY_SHARES
+from streams.topics import CAPACITY_FORECASTS, CAPACITY_SHARES, EVENT_TOPICS
 
 log = structlog.get_logger("flashcast.capacity")
 
@@ -35,6 +36,10 @@ OWNER_OF: Final = 0  # the partition whose owner sums
 ROLE: Final = "capacity"
 LOOK_S: Final = 1.0
 RETRY_S: Final = 5.0
+BUCKET_MS_MAX: Final = 3_600_000  # as settings allow
+HORIZONS_MAX: Final = 8
+HORIZON_MS_MAX: Final = 86_400_000
+NUMBER_MAX: Final = 1e12  # events a second, and their variance
 LEVELS: Final = ("p50", "p90", "p95")
 
 
@@ -117,7 +122,7 @@ class CapacitySum:
         await consumer.seek_to_beginning(topic)
         while await consumer.position(topic) < end:
             for record in (await consumer.getmany(topic, timeout_ms=1_000)).get(topic, ()):
-                with contextlib.suppress(msgspec.DecodeError):
+                with contextlib.suppress(*UNREADABLE):
                     forecast = msgspec.json.decode(record.value or b"", type=CapacityForecast)
                     latest[forecast.service] = forecast
         for forecast in latest.values():
@@ -137,7 +142,7 @@ class CapacitySum:
         came = False
         for records in (await consumer.getmany(timeout_ms=500)).values():
             for record in records:
-                share = read_share(record.value)
+                share = read_share(record.value, record.partition)
                 if share is not None and total.add(share):
                     self._newest_ms = max(self._newest_ms, share.bucket_start_ms + share.bucket_ms)
                     came = True
@@ -168,9 +173,27 @@ class CapacitySum:
             self._monitor.desired_replicas.labels(forecast.service, level).set(replicas)
 
 
-def read_share(value: bytes | None) -> CapacityShare | None:
-    """The share that a record holds; None for a tombstone, and for what is no share."""
+def read_share(value: bytes | None, partition: int) -> CapacityShare | None:
+    """The share that a record of `partition` holds; None for a tombstone, and for what is no share
+    of that partition, or one that nobody could add up.
+    """
     try:
-        return msgspec.json.decode(value or b"", type=CapacityShare)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        share = msgspec.json.decode(value or b"", type=CapacityShare)
+    except UNREADABLE:
         return None
+    return share if share.partition == partition and _adds_up(share) else None
+
+
+def _adds_up(share: CapacityShare) -> bool:
+    """Whether its lists fit together, its horizons ascend, and no number is out of this world."""
+    kinds, horizons = len(EVENT_TOPICS), share.horizons_ms
+    table = [*share.mean_per_s, *share.variance_per_s2]
+    return (
+        0 <= share.bucket_start_ms <= EVENT_TIME_MS_MAX
+        and 1 <= share.bucket_ms <= BUCKET_MS_MAX
+        and len(share.observed) == kinds
+        and all(0 <= count <= NUMBER_MAX for count in share.observed)
+        and len(horizons) == len(share.mean_per_s) == len(share.variance_per_s2) <= HORIZONS_MAX
+        and all(0 < one < other for one, other in pairwise([*horizons, HORIZON_MS_MAX]))
+        and all(len(row) == kinds and all(0 <= x <= NUMBER_MAX for x in row) for row in table)
+    )

@@ -212,13 +212,16 @@ class EventFile:
             return np.zeros(rows), np.zeros(rows, dtype=np.bool_)
         try:
             return _numpy(pc.cast(self.table[name], pa.float64(), safe=False))
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise ConfigurationError(f"{self.path}: column {name!r}: {error}") from None
 
     def _text(self, name: str) -> NDArray[np.object_]:
         if name not in self.table.column_names:
             return np.full(self.table.num_rows, None, dtype=np.object_)
-        column = pc.cast(self.table[name], pa.string())
+        try:
+            column = pc.cast(self.table[name], pa.string())
+        except pa.ArrowException as error:
+            raise ConfigurationError(f"{self.path}: column {name!r}: {error}") from None
         return np.asarray(column.to_pylist(), dtype=np.object_)
 
 

@@ -44,10 +44,12 @@ class Service(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    requests_per_click: float = Field(1.0, ge=0)
-    requests_per_cart: float = Field(1.0, ge=0)
-    requests_per_order: float = Field(1.0, ge=0)
-    rps_per_replica: float = Field(50.0, gt=0)  # requests a second within the service's objective
+    requests_per_click: float = Field(1.0, ge=0, allow_inf_nan=False)
+    requests_per_cart: float = Field(1.0, ge=0, allow_inf_nan=False)
+    requests_per_order: float = Field(1.0, ge=0, allow_inf_nan=False)
+    rps_per_replica: float = Field(
+        50.0, gt=0, allow_inf_nan=False
+    )  # requests a second within the service's objective
     warm_up_s: int = Field(60, ge=1, le=3600)  # from asking for a replica until it serves
     replicas_min: int = Field(1, ge=1)
     replicas_max: int = Field(100, ge=1)
@@ -213,7 +215,7 @@ class _FileSource(PydanticBaseSettingsSource):
             return {}
         try:
             told = tomllib.loads(Path(named).read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # no TOML, or none that is sane
             raise ConfigurationError(f"FLASHCAST_CONFIG = {named!r}: {error}") from None
         return {key.removeprefix("kafka_"): value for key, value in told.items()}
 

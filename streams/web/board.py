@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from streams import topics
+from streams.errors import UNREADABLE
 from streams.records import (
     HORIZONS_MS,
     CapacityForecast,
@@ -125,7 +126,7 @@ class Board:
         self.version += 1
         try:
             self._readers[topic](value, partition)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (*UNREADABLE, OverflowError):  # the last: a number that no chart holds
             self.totals.unreadable += 1
 
     def front_ms(self) -> int | None:
