@@ -219,10 +219,10 @@ class EventFile:
         if name not in self.table.column_names:
             return np.full(self.table.num_rows, None, dtype=np.object_)
         try:
-            column = pc.cast(self.table[name], pa.string())
-        except pa.ArrowException as error:
+            words = pc.cast(self.table[name], pa.string()).to_pylist()
+        except (UnicodeDecodeError, pa.ArrowException) as error:
             raise ConfigurationError(f"{self.path}: column {name!r}: {error}") from None
-        return np.asarray(column.to_pylist(), dtype=np.object_)
+        return np.asarray(words, dtype=np.object_)
 
 
 def _numpy(column: pa.ChunkedArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -245,8 +245,10 @@ def _table(path: Path) -> pa.Table:
             f"{path}: a file of events ends in {', '.join(readers)}, not {path.suffix!r}"
         )
     try:
-        return reader(path)
-    except (OSError, pa.ArrowException) as error:
+        table = reader(path)
+        list(table.column_names)  # decoded here, or refused
+        return table
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise ConfigurationError(f"{path}: {error}") from None
 
 
