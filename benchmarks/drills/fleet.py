@@ -97,14 +97,18 @@ class Worker:
         except OSError:
             return 0
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; 0 when it cannot be asked."""
+    def metrics(self) -> list[str]:
+        """The lines of `/metrics`; none when it cannot be asked."""
         try:
             url = f"http://127.0.0.1:{self.port}/metrics"
             with urllib.request.urlopen(url, timeout=2) as answer:
-                lines = answer.read().decode().splitlines()
+                return list(answer.read().decode().splitlines())
         except OSError:
-            return 0.0
+            return []
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; 0 when it cannot be asked."""
+        lines = self.metrics()
         return sum(
             float(line.split()[-1]) for line in lines if line.startswith((name + "{", name + " "))
         )
