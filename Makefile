@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 AUDIT := .audit
 
-.PHONY: help demo test lint bench drills fuzz lock audit clean
+.PHONY: help demo test lint bench drills simulate fuzz lock audit clean
 help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
@@ -16,6 +16,7 @@ help:
 	@echo "make drills          faults under load on Apache Kafka, counted (ARGS='--list', '--quick')"
 	@echo "make lock            pin what the image installs anew, with digests"
 	@echo "make audit           hold the pins against the known vulnerabilities"
+	@echo "make simulate        thousands of seeded runs through faults, no broker (ARGS='--first 1 --seeds 5000')"
 	@echo "make clean           remove the virtual environment and caches"
 
 $(INSTALLED): pyproject.toml
@@ -64,6 +65,8 @@ lock: $(AUDIT)/.installed
 
 audit: $(AUDIT)/.installed
 	@$(PYTHON) deploy/audit.py $(AUDIT)/bin/pip-audit
+simulate: $(INSTALLED)
+	@$(BIN)/flashcast simulate-faults $(or $(ARGS),--seeds 2000)
 
 clean:
 	rm -rf $(VENV) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

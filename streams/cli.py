@@ -238,6 +238,29 @@ def simulate(
     raise typer.Exit(code)
 
 
+@app.command(name="simulate-faults")
+def simulate_faults(
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 100,
+    first: Annotated[int, typer.Option(min=0, help="The first of them.")] = 1,
+    trace: Annotated[bool, typer.Option("--trace", help="Say what happened in each.")] = False,
+    skipped_markers: Annotated[
+        bool,
+        typer.Option(
+            "--skipped-markers",
+            help="Brokers that come back may skip the markers of decided transactions, as Apache "
+            "Kafka 4.3.1 can; not every seed survives that.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run workers through crashes, zombies, lost answers and spoilt disks, in simulation, and check
+    that everything counted exactly once. Needs no broker.
+    """
+    from streams.faults.command import run_faults
+
+    raise typer.Exit(run_faults(seeds, first, trace, json, skipped_markers))
+
+
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="Weights to write (.safetensors), card beside them.")],

@@ -1,5 +1,6 @@
 """Consumers that cannot keep up: a worker that gets a tenth of its time, and a subscriber."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -117,7 +118,7 @@ class _Subscriber:
             got = self._consumer.poll(timeout_ms=100, max_records=BATCH)
             for tp, records in got.items():
                 for record in records:
-                    identity = dict(record.headers).get("ce_id", _window_of(record.value))
+                    identity = dict(record.headers).get("ce_id") or _window_of(record.value)
                     self.repeated += (self._names[tp], identity) in self._seen
                     self._seen.add((self._names[tp], identity))
                     self.read[self._names[tp]] += 1
@@ -131,7 +132,8 @@ class _Subscriber:
 
 
 def _window_of(value: bytes) -> bytes:
-    return value[: value.index(b'"bucket_ms"')]  # begins with the SKU and the bucket
+    window = json.loads(value)
+    return f"{window['sku']}@{window['bucket_start_ms']}".encode()
 
 
 _subscribers: dict[str, _Subscriber] = {}

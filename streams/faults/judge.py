@@ -1,0 +1,193 @@
+"""What must have come out of a run, worked out plainly from what was put in, and what did.
+
+Shares no code with the windows, the decoders, or `flashcast reconcile`.
+"""
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from streams.codec.plain import Record
+from streams.faults.logs import PartitionLog
+from streams.faults.scenario import Fact
+from streams.faults.transactions import LogName
+from streams.settings import Settings
+
+EVENTS: Final = ("clicks", "carts", "orders")
+NAMESPACE: Final = uuid.UUID("6f3c2f57-5d0f-5b7e-9a54-2d8f3f0f7c11")  # of the wire contract
+LISTED_MAX: Final = 8
+
+Placed = dict[LogName, list[tuple[int, int, Fact]]]  # offset, record timestamp, fact
+Cell = tuple[str, int]
+Figures = tuple[int, ...]
+Refused = tuple[str, int, int]  # topic, partition, offset
+
+
+class Expected:
+    """Of one partition number, given the cuts that its worker wrote down."""
+
+    def __init__(self) -> None:
+        self.cells: dict[Cell, list[int]] = defaultdict(lambda: [0] * 7)
+        self.late: dict[Refused, str] = {}
+        self.dead: dict[Refused, str] = {}
+
+    def windows(self) -> dict[Cell, Figures]:
+        return {
+            cell: (*sums[:5], (2 * sums[5] + sums[6]) // (2 * sums[6]))
+            for cell, sums in self.cells.items()
+        }
+
+
+def expected_of(
+    settings: Settings, placed: Placed, partition: int, cuts: Mapping[str, list[tuple[int, int]]]
+) -> Expected:
+    """Every record of the partition's event logs, judged in the order of its log."""
+    expected = Expected()
+    for kind, topic in enumerate(EVENTS):
+        log = sorted(placed.get((topic, partition), []), key=lambda one: one[0])
+        _judge_log(settings, kind, partition, log, cuts.get(topic, []), expected)
+    return expected
+
+
+def _judge_log(
+    settings: Settings,
+    kind: int,
+    partition: int,
+    log: Iterable[tuple[int, int, Fact]],
+    cuts: list[tuple[int, int]],
+    expected: Expected,
+) -> None:
+    seen: dict[str, int] = {}  # id -> generation in which it was last seen
+    greatest_ms = 0
+    for offset, timestamp_ms, fact in log:
+        place = (EVENTS[kind], partition, offset)
+        if fact.reason is not None:
+            expected.dead[place] = fact.reason
+            continue
+        generation = offset // settings.dedupe_horizon_records
+        repeated = seen.get(fact.event_id, -9) >= generation - 1
+        seen[fact.event_id] = generation
+        cut_ms = max((through for at, through in cuts if at <= offset), default=0)
+        behind_ms = max(cut_ms, greatest_ms - settings.allowed_lateness_ms)
+        greatest_ms = max(greatest_ms, min(fact.event_time_ms, timestamp_ms))
+        if repeated:
+            continue
+        if fact.event_time_ms < behind_ms:
+            expected.late[place] = "late"
+            continue
+        bucket_ms = settings.bucket_ms
+        sums = expected.cells[fact.sku, fact.event_time_ms // bucket_ms * bucket_ms]
+        sums[kind] += 1
+        sums[5] += fact.price_cents
+        sums[6] += 1
+        if kind == 2:
+            sums[3] += fact.quantity
+            sums[4] += fact.quantity * fact.price_cents
+
+
+class Judge:
+    """Compares what a run left in the logs with what it must have."""
+
+    def __init__(
+        self, settings: Settings, logs: Mapping[LogName, PartitionLog], placed: Placed
+    ) -> None:
+        self._settings = settings
+        self._logs = logs
+        self._placed = placed
+        self._exact = settings.processing_guarantee == "exactly_once"
+
+    def _records(self, topic: str, partition: int) -> Iterator[Record]:
+        return self._logs[self._settings.topic(topic), partition].committed_records()
+
+    def markers(self, partition: int) -> list[dict[str, Any]]:
+        """In the order in which they became durable."""
+        return [
+            json.loads(one.value or b"")
+            for one in self._records("changelog", partition)
+            if one.key == b"\x00marker"
+        ]
+
+    def processed(self, partition: int) -> bool:
+        """Whether the newest marker covers all of the input."""
+        markers = self.markers(partition)
+        if not markers:
+            return not any(self._placed.get((topic, partition)) for topic in EVENTS)
+        ends = {topic: self._logs[self._settings.topic(topic), partition].end for topic in EVENTS}
+        return all(markers[-1]["offsets"][topic] >= end for topic, end in ends.items())
+
+    def violations(self, partition: int) -> list[str]:
+        """Everything that is not as it must be; empty when all is."""
+        expected = expected_of(self._settings, self._placed, partition, self._cuts(partition))
+        wrong = self._windows(partition, expected.windows())
+        wrong += self._refused("late-events", partition, expected.late)
+        wrong += self._refused("dead-letters", partition, expected.dead)
+        wrong += self._monotone(partition)
+        return [f"partition {partition}: {one}" for one in wrong[:LISTED_MAX]]
+
+    def _cuts(self, partition: int) -> dict[str, list[tuple[int, int]]]:
+        cuts: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for record in self._records("changelog", partition):
+            if (record.key or b"").startswith(b"\x00cut|") and record.value:
+                cut = json.loads(record.value)
+                cuts[cut["topic"]].append((cut["position"], cut["through_ms"]))
+        return cuts
+
+    def _windows(self, partition: int, expected: Mapping[Cell, Figures]) -> list[str]:
+        wrong = []
+        found: dict[Cell, Figures] = {}
+        names = ("clicks", "carts", "orders", "units", "revenue_cents", "price_cents")
+        for record in self._records("demand-windows", partition):
+            window = json.loads(record.value or b"")
+            cell = window["sku"], window["bucket_start_ms"]
+            figures = tuple(window[name] for name in names)
+            if cell in found and (self._exact or found[cell] != figures):
+                wrong.append(f"window {cell} twice: {found[cell]}, {figures} at {record.offset}")
+            found[cell] = figures
+        return wrong + [f"window {what}" for what in _differences(expected, found)]
+
+    def _refused(self, topic: str, partition: int, expected: Mapping[Refused, str]) -> list[str]:
+        wrong = []
+        found: dict[Refused, str] = {}
+        for record in self._records(topic, partition):
+            said = json.loads(record.value or b"")
+            place = said["topic"], said["partition"], said["offset"]
+            wanted = uuid.uuid5(NAMESPACE, "|".join(map(str, place)))
+            if dict(record.headers).get("ce_id") != str(wanted).encode():
+                wrong.append(f"{topic} {place}: its id is not {wanted}")
+            if place in found and (self._exact or found[place] != said["reason"]):
+                wrong.append(f"{topic} {place} twice, again at {record.offset}")
+            found[place] = said["reason"]
+        return wrong + [f"{topic} {what}" for what in _differences(expected, found)]
+
+    def _monotone(self, partition: int) -> list[str]:
+        wrong = []
+        before: dict[str, Any] | None = None
+        for marker in self.markers(partition):
+            if before is not None:
+                windows, earlier = marker["core"]["windows"], before["core"]["windows"]
+                pairs = [
+                    *((at, before["offsets"][name], name) for name, at in
+                      marker["offsets"].items()),
+                    (windows["closed_through_ms"], earlier["closed_through_ms"], "closed through"),
+                    *(
+                        (now[what], then[what], f"{what} of {name}")
+                        for name, now, then in zip(
+                            EVENTS, windows["topics"], earlier["topics"], strict=True
+                        )
+                        for what in ("position", "max_event_time_ms", "cut_ms")
+                    ),
+                ]  # fmt: skip
+                wrong += [f"a marker went back: {what} {then} -> {now}"
+                          for now, then, what in pairs if now < then]  # fmt: skip
+            before = marker
+        return wrong
+
+
+def _differences(expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
+    return [
+        f"{key}: {found.get(key)}, must be {expected.get(key)}"
+        for key in sorted(expected.keys() | found.keys())
+        if expected.get(key) != found.get(key)
+    ]
