@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 from checkpoints import PARTITION, checkpoint, emitter_of, restored
 from test_state import contents, fill_inputs
 
@@ -20,6 +21,7 @@ from streams.monitor import Monitor
 from streams.records import DemandWindow
 from streams.settings import Settings
 from streams.standby import Standbys
+from streams.state.marker import MARKER_KEY
 from streams.state.places import copy_folder
 from streams.state.recovery import restore
 
@@ -108,6 +110,16 @@ async def test_a_standby_hands_over_what_a_restore_would_have_found(
     assert contents(cold)[:3] == contents(warm)[:3] == contents(from_copy)[:3]
 
 
+async def spoil_marker(settings: Settings, partition: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await producer.start()
+    try:
+        changelog = settings.topic(topics.CHANGELOG)
+        await producer.send_and_wait(changelog, b"no marker", MARKER_KEY, partition)
+    finally:
+        await producer.stop()
+
+
 async def test_a_standby_that_fails_is_dropped_and_begun_anew_and_the_others_go_on(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -117,8 +129,9 @@ async def test_a_standby_that_fails_is_dropped_and_begun_anew_and_the_others_go_
     for partition in (junk, sound):
         owners.append(emitter_of(settings, partition))
         await restored(settings, owners[-1])
-    await owners[0].commit(checkpoint(1, SKUS))  # its windows are no JSON
-    await owners[1].commit(closed(1, SKUS, 2))
+    for owner in owners:
+        await owner.commit(closed(1, SKUS, 2))
+    await spoil_marker(settings, junk)
     async with standing_by(settings, tmp_path / "other") as (standbys, monitor):
         await standbys.keep({junk, sound})
         await until(lambda: monitor.standby_failures._value.get() >= 2)
