@@ -140,7 +140,7 @@ _subscribers: dict[str, _Subscriber] = {}
 
 SLOW_WORKER = Drill(
     "slow-worker",
-    "the only worker stopped nine tenths of the time under a flood: memory bounded",
+    "the only worker stopped nine tenths of the time under a flood: memory, if a backlog forms",
     slow_worker,
     workload=Workload(events_per_s=3_000, padding_bytes=1_000),
     also=_bounded,

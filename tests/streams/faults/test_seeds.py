@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from aiokafka.errors import KafkaError
 
 from streams.faults.client import (
     Placed,
@@ -69,11 +70,28 @@ class HastyProducer(SimulatedProducer):
         return said
 
 
+class ForgivingProducer(SimulatedProducer):
+    """Takes a failed commit for a good one, so that memory is kept."""
+
+    async def commit_transaction(self) -> None:
+        try:
+            await super().commit_transaction()
+        except KafkaError:
+            self.fatal = None
+
+
 class HastyOutside(SimulatedOutside):
     """Of emitters that commit without awaiting."""
 
     def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Any:
         return HastyProducer(self.broker, transactional_id, transaction_timeout_ms)
+
+
+class ForgivingOutside(SimulatedOutside):
+    """Of partitions that keep their state after a failed commit."""
+
+    def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Any:
+        return ForgivingProducer(self.broker, transactional_id, transaction_timeout_ms)
 
 
 class UnfencedOutside(SimulatedOutside):
@@ -129,3 +147,9 @@ def test_a_worker_that_is_broken_is_caught(broken: type[SimulatedOutside]) -> No
     seed = next(caught, None)
     assert seed is not None, f"{broken.__name__} went unseen in {SEEDS_TO_CATCH} seeds"
     print(f"{broken.__name__} was caught by seed {seed}")
+
+
+def test_a_worker_that_keeps_its_state_after_a_failed_commit_is_caught() -> None:
+    """By few seeds: the commit must fail for good, and its owner must go on."""
+    assert Run(248, outside=ForgivingOutside).result().violations
+    assert not Run(248).result().violations
