@@ -16,6 +16,7 @@ DELIVERY_TIMEOUT_MS = 240_000  # the longest outage of a drill, and as much agai
 REQUEST_TIMEOUT_MS = 20_000
 SLICE_S = 0.05
 ANSWER_TIMEOUT_S = 10.0  # after a flush a future may still lack a moment
+EVENTS_MIN = 6_000  # however short the drill, on a quick machine too
 EVENTS_MAX = 1_000_000
 
 Place = tuple[str, int, int]
@@ -67,7 +68,11 @@ class Load:
         self._end()
 
     def finish(self) -> None:
-        """Stop, and return when all is acknowledged. Raises DrillError when something is not."""
+        """Stop, once there were `EVENTS_MIN`; returns when all is acknowledged. Raises DrillError
+        when something is not.
+        """
+        while self._thread.is_alive() and self.sent < EVENTS_MIN:
+            time.sleep(SLICE_S)
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(DELIVERY_TIMEOUT_MS / 1_000)
