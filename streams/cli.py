@@ -243,14 +243,9 @@ def simulate_faults(
     seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 100,
     first: Annotated[int, typer.Option(min=0, help="The first of them.")] = 1,
     trace: Annotated[bool, typer.Option("--trace", help="Say what happened in each.")] = False,
-    skipped_markers: Annotated[
-        bool,
-        typer.Option(
-            "--skipped-markers",
-            help="Brokers that come back may skip the markers of decided transactions, as Apache "
-            "Kafka 4.3.1 can; not every seed survives that.",
-        ),
-    ] = False,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Processes that share them; 0: one for each processor.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Run workers through crashes, zombies, lost answers and spoilt disks, in simulation, and check
@@ -258,7 +253,7 @@ def simulate_faults(
     """
     from streams.faults.command import run_faults
 
-    raise typer.Exit(run_faults(seeds, first, trace, json, skipped_markers))
+    raise typer.Exit(run_faults(seeds, first, trace, jobs, json))
 
 
 @app.command()

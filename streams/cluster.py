@@ -3,14 +3,13 @@ the clocks and the disk of this machine.
 """
 
 import asyncio
-import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.decode import Fetch
@@ -18,6 +17,7 @@ from streams.denied import denied
 from streams.errors import BrokerError
 from streams.fetching import RawReader, client_options, isolation_level
 from streams.outside import Clock
+from streams.producer import KafkaProducer
 from streams.settings import Settings
 from streams.state.disk import Disk
 from streams.state.partition_reader import Bounds, PartitionReader
@@ -26,7 +26,6 @@ from streams.topics import EVENT_TOPICS
 
 FETCH_WAIT_MS: Final = 20  # a request for offsets waits behind a fetch on the same connection
 COORDINATOR_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 2.0  # of each of three steps
 
 
 class SystemClock:
@@ -37,33 +36,6 @@ class SystemClock:
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
-
-
-class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # untyped to mypy here
-    """aiokafka's producer, with an end that takes no longer than it may."""
-
-    async def discard(self) -> None:
-        """Ends it and sends nothing more: its own `stop` first sends all that is waiting, which in
-        an outage takes for ever, and must not happen at all once its outcome no longer counts.
-        """
-        self._closed = True  # else aiokafka complains that nobody closed it
-        sender = self._sender.sender_task
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
-            if not sender.done():
-                sender.cancel()  # it was waiting for a request; now that is cancelled too
-                await asyncio.wait([sender], timeout=STOP_TIMEOUT_S)
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self.client.close()
-
-    async def end_hanging(self, partitions: Sequence[tuple[str, int]], *, commit: bool) -> None:
-        """aiokafka adds a partition to a transaction with its first record; here there is none."""
-        await self.begin_transaction()
-        for topic, number in partitions:
-            self._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, number))
-        await (self.commit_transaction() if commit else self.abort_transaction())
 
 
 class KafkaReader(PartitionReader):

@@ -200,16 +200,19 @@ class Custody:
         self._monitor.checkpoint_rows.observe(len(checkpoint.names))
         self.changed.set()
 
-    async def last_checkpoint(self, owned: Owned) -> None:
-        """All processed so far, durable when this returns; `owned` is gone if that failed."""
+    async def last_checkpoint(self, owned: Owned, by_s: float) -> None:
+        """All processed so far, durable when this returns, or still being committed at `by_s` of
+        the loop's time; `owned` is gone if that failed.
+        """
+        loop = asyncio.get_running_loop()
         if owned.commit is not None:
-            await asyncio.wait([owned.commit])
-        if self.has(owned) and owned.broken is None:
+            await asyncio.wait([owned.commit], timeout=by_s - loop.time())
+        if owned.commit is None and self.has(owned) and owned.broken is None:
             owned.checkpoint = await self._core(_take_if_pending, owned.pipeline)
             if owned.checkpoint is not None:
                 self.begin_commit(owned)
                 assert owned.commit is not None
-                await asyncio.wait([owned.commit])
+                await asyncio.wait([owned.commit], timeout=by_s - loop.time())
 
     def _since_s(self, began_ms: int) -> float:
         return (self._clock.monotonic_ms() - began_ms) / 1_000

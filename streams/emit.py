@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -292,6 +292,14 @@ class TransactionalEmitter(Emitter):
 
     shuts_out_others = True
 
+    @property
+    def earlier_outcome(self) -> bool | None:
+        """After the start: whether the last transaction of an earlier owner was committed; None:
+        there was none, or the broker does not know.
+        """
+        assert self._producer is not None
+        return self._producer.earlier_outcome
+
     def _transactional_id(self) -> str:
         return self._settings.transactional_id(self._role)
 
@@ -299,9 +307,12 @@ class TransactionalEmitter(Emitter):
         producer = self._producer
         assert producer is not None
         await producer.begin_transaction()
+        outputs = [one for step in steps for one in step]
         # Every answer before the commit: aiokafka commits even after a batch was refused.
-        offsets = await self._send([one for step in steps for one in step], transactional=True)
+        offsets = await self._send(outputs, transactional=True)
         await producer.commit_transaction()
+        if not await producer.last_is_over():
+            await self._end({one.topic for one in outputs}, commit=True)
         return offsets
 
     async def end_hanging(self, names: Sequence[str], *, commit: bool) -> None:
@@ -309,9 +320,19 @@ class TransactionalEmitter(Emitter):
         `commit`.
         """
         async with self._bounded("cannot end an open transaction", self.delivery_timeout_s):
-            assert self._producer is not None
-            places = [(self._settings.topic(name), self._partition) for name in names]
+            await self._end(names, commit=commit)
+
+    async def _end(self, names: Iterable[str], *, commit: bool) -> None:
+        """Ends there what a coordinator may have forgotten to, before the markers of another
+        transaction decide it anew.
+        """
+        assert self._producer is not None
+        places = sorted((self._settings.topic(name), self._partition) for name in names)
+        over = False
+        while not over:
+            log.warning("transaction ended again", owner=self._role, commit=commit)
             await self._producer.end_hanging(places, commit=commit)
+            over = await self._producer.last_is_over()
 
 
 class PlainEmitter(Emitter):

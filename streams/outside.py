@@ -24,11 +24,23 @@ class Clock(Protocol):
 
 
 class Producer(Protocol):
-    """What an emitter asks of `AIOKafkaProducer`, and raises as that does; and an end to it."""
+    """What an emitter asks of `AIOKafkaProducer`, and raises as that does; and more (producer.py).
+
+    `earlier_outcome`, after the start: whether the last transaction that somebody had under the
+    same id was committed; None: there was none, or the broker does not know.
+    """
+
+    @property
+    def earlier_outcome(self) -> bool | None: ...
 
     async def start(self) -> None: ...
     async def begin_transaction(self) -> None: ...
     async def commit_transaction(self) -> None: ...
+
+    async def last_is_over(self) -> bool:
+        """Waits until the coordinator has ended the last transaction on all its partitions. False:
+        the connection to it was lost since, and one that comes back may have forgotten some.
+        """
 
     async def end_hanging(self, partitions: Sequence[tuple[str, int]], *, commit: bool) -> None:
         """A transaction without records: its markers end whatever the same producer left open on

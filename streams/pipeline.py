@@ -354,13 +354,15 @@ class Pipeline:
         """Put everything back as it was when the marker was written. Raises StateError for what no
         checkpoint can have written.
         """
-        if restored.marker is None:
-            return
         require_names(restored.names)
         try:
+            cuts = [Cut.decode(value) for _, value in restored.cuts]
+            if restored.marker is None:
+                # What they cut may be published as late already, by a first checkpoint without end.
+                self.windows.add_cuts(cuts)
+                return
             core = msgspec.convert(restored.marker.core, _Core)
             self._restore_rows(restored)
-            cuts = [Cut.decode(value) for _, value in restored.cuts]
             self.windows.restore_meta(core.windows, cuts)
             self.decider.restore_meta(core.decider)
         except (ContractError, LookupError, TypeError, ValueError, OverflowError) as error:

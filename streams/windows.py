@@ -346,12 +346,12 @@ class Windows:
         self.counts[:] = counts
         for watermark, topic in zip(self._watermarks, meta["topics"], strict=True):
             watermark.restore(topic)
-        for cut in cuts:
-            self.add_cut(cut)
+        self.add_cuts(cuts)
 
-    def add_cut(self, cut: Cut) -> None:
-        """A cut read back from the changelog; it counts from its position on."""
-        self._watermarks[cut.kind].add(cut)
+    def add_cuts(self, cuts: Iterable[Cut]) -> None:
+        """Cuts read back from the changelog; each counts from its position on."""
+        for cut in cuts:
+            self._watermarks[cut.kind].add(cut)
 
 
 def _event_arrays(columns: Columns) -> kernel.EventArrays:

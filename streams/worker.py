@@ -164,17 +164,20 @@ class Worker:
         A partition whose commit does not end in time is discarded, its outcome being unknown.
         """
         wait_s = self._settings.session_timeout_ms / 2_000 if timeout_s is None else timeout_s
-        custody = self._custody
         self._flowing = False
-        custody.new_term()
+        self._custody.new_term()
+        # Whole, whoever stops waiting for it: what a checkpoint took must be committed or dropped.
+        await asyncio.shield(self._custody.spawn(self._hand_over(wait_s)))
+
+    async def _hand_over(self, wait_s: float) -> None:
+        custody = self._custody
         async with self._turning:
             if not await self._may_still_write():
                 for owned in list(custody.owned.values()):
                     await custody.drop(owned, "hand_over")
             several = list(custody.owned.values())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await asyncio.gather(*map(custody.last_checkpoint, several))
+            by_s = asyncio.get_running_loop().time() + wait_s
+            await asyncio.gather(*(custody.last_checkpoint(one, by_s) for one in several))
             await asyncio.gather(*(self._give_up(one) for one in several if one.commit is not None))
 
     async def _give_up(self, owned: Owned) -> None:

@@ -51,17 +51,15 @@ KINDS: Final = (*RATES, *MOMENTS, *FOLLOW)
 
 
 class Chance:
-    """Of one run. `quiet` ends all faults. `skipped_markers` is not in it unless asked for."""
+    """Of one run. `quiet` ends all faults."""
 
-    def __init__(self, seed: int, skipped_markers: bool = False) -> None:
+    def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.quiet = False
         self._scale = {
             kind: self.rng.choice((0.0, 0.0, 0.3, 1.0, 1.0, 3.0)) for kind in (*RATES, *MOMENTS)
         }
-        if not skipped_markers:
-            self.forbid("skipped_markers")
 
     def forbid(self, *kinds: str) -> None:
         """These are not in this run."""

@@ -7,17 +7,20 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import (
+    ConcurrentTransactions,
     InvalidProducerEpoch,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
     ProducerFenced,
+    RequestTimedOutError,
 )
 
 from streams.codec.batches import read_batches
 from streams.codec.decode import Fetch
 from streams.errors import BrokerError, StateError
-from streams.faults.broker import EPOCH_MS, Broker
+from streams.faults.broker import BACKOFF_S, EPOCH_MS, Broker
 from streams.faults.disk import SimulatedDisk
 from streams.faults.logs import Answer
 from streams.faults.transactions import LogName
@@ -55,6 +58,9 @@ class SimulatedProducer:
         self._lanes: dict[LogName, deque[tuple[Any, asyncio.Future[Any]]]] = {}
         self._tasks: dict[LogName, asyncio.Task[None]] = {}
         self._sequences: dict[LogName, int] = {}
+        self._losses = 0  # of the connection to the coordinator, by a request that went unanswered
+        self._ended_on: tuple[int, int] | None = None
+        self.earlier_outcome: bool | None = None
         self.fatal: KafkaError | None = None
 
     async def start(self) -> None:
@@ -62,7 +68,8 @@ class SimulatedProducer:
         if name is None:
             self._producer = (transactions.new_producer_id(), 0)
             return
-        self._producer = await self._broker.ask_until_answered(
+        self.earlier_outcome = await self._ask(f"look {name}", lambda: transactions.outcome(name))
+        self._producer = await self._ask(
             f"init {name}", lambda: transactions.begin(name, self._timeout_s)
         )
 
@@ -117,13 +124,34 @@ class SimulatedProducer:
         except InvalidProducerEpoch:
             raise ProducerFenced from None
 
-    async def _ask(self, what: str, act: Any) -> None:
-        """Of the coordinator; a fence ends this producer."""
-        try:
-            await self._broker.ask_until_answered(what, act)
-        except InvalidProducerEpoch:
-            self.fatal = ProducerFenced()
-            raise self.fatal from None
+    async def _ask(self, what: str, act: Any) -> Any:
+        """Of the coordinator, again and again; a fence ends this producer."""
+        while True:
+            try:
+                return await self._broker.ask(what, act)
+            except InvalidProducerEpoch:
+                self.fatal = ProducerFenced()
+                raise self.fatal from None
+            except ConcurrentTransactions:
+                pass
+            except (KafkaConnectionError, RequestTimedOutError):
+                self._losses += 1
+            await asyncio.sleep(BACKOFF_S)
+
+    @property
+    def _connection(self) -> tuple[int, int]:
+        return self._losses, self._broker.transactions.crashes
+
+    async def last_is_over(self) -> bool:
+        transactions, name = self._broker.transactions, self._id
+        assert name is not None
+
+        def look() -> int:
+            transactions.outcome(name)
+            return transactions.crashes
+
+        crashes = await self._ask(f"look {name}", look)
+        return not self._added or self._ended_on == (self._losses, crashes)
 
     async def commit_transaction(self) -> None:
         transactions, name, producer = self._broker.transactions, self._id, self._producer
@@ -133,17 +161,21 @@ class SimulatedProducer:
         if self.fatal is not None:
             raise self.fatal
         if self._added:
+            self._ended_on = self._connection
             await self._ask(f"commit {name}", lambda: transactions.end(name, producer, True))
 
     async def end_hanging(self, partitions: Sequence[LogName], *, commit: bool) -> None:
         transactions, name, producer = self._broker.transactions, self._id, self._producer
         assert name is not None
         await self.begin_transaction()
-        for log in partitions:
-            await self._ask(
-                f"add {log}",
-                lambda log=log: transactions.add(name, producer, log),
-            )
+
+        def add() -> None:
+            for log in partitions:
+                transactions.add(name, producer, log)
+
+        await self._ask(f"add {partitions}", add)
+        self._added.update(partitions)
+        self._ended_on = self._connection
         await self._ask(f"end {name}", lambda: transactions.end(name, producer, commit))
 
     async def discard(self) -> None:

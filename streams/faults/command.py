@@ -1,8 +1,12 @@
 """`flashcast simulate-faults`: many seeds, and a table of what they went through."""
 
+import contextlib
 import gc
+import multiprocessing
+import os
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,23 +52,22 @@ class Report:
             self.failures.append(Failure(outcome.seed, outcome.violations))
 
 
-def run_faults(
-    seeds: int, first: int, traced: bool, json_output: bool, skipped_markers: bool = False
-) -> int:
-    """Runs and reports. Returns 0 when all was as it must be, 1 when not."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(CRITICAL))
+def run_faults(seeds: int, first: int, traced: bool, jobs: int, json_output: bool) -> int:
+    """Runs and reports, in `jobs` processes; 0: as many as there are processors. Returns 0 when all
+    was as it must be, 1 when not.
+    """
     console = Console(stderr=json_output)
     report = Report(first)
     began = time.monotonic()
     numbers = range(first, first + seeds)
     quiet = traced or not console.is_terminal
-    for seed in numbers if quiet else track(numbers, "seeds", console=console):
-        outcome = Run(seed, traced, skipped_markers=skipped_markers).result()
-        report.add(outcome)
-        for line in outcome.trace:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        _tell(outcome, console)
-        gc.collect(0)
+    with _outcomes(numbers, traced, jobs or os.cpu_count() or 1) as outcomes:
+        shown = outcomes if quiet else track(outcomes, "seeds", total=seeds, console=console)
+        for outcome in shown:
+            report.add(outcome)
+            for line in outcome.trace:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+            _tell(outcome, console)
     report.seconds = round(time.monotonic() - began, 3)
     if json_output:
         print(msgspec.json.encode(report).decode())
@@ -73,12 +76,33 @@ def run_faults(
     return 1 if report.failures else 0
 
 
+@contextlib.contextmanager
+def _outcomes(numbers: Sequence[int], traced: bool, jobs: int) -> Iterator[Iterator[Outcome]]:
+    """In the order of the seeds."""
+    if jobs == 1 or len(numbers) == 1:
+        _be_quiet()
+        yield (_outcome((seed, traced)) for seed in numbers)
+        return
+    # Spawned: a fork would take over threads that torch and numba have begun.
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(numbers)), _be_quiet) as pool:
+        yield pool.imap(_outcome, [(seed, traced) for seed in numbers])
+
+
+def _be_quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(CRITICAL))
+
+
+def _outcome(asked: tuple[int, bool]) -> Outcome:
+    outcome = Run(*asked).result()
+    gc.collect(0)
+    return outcome
+
+
 def _tell(outcome: Outcome, console: Console) -> None:
     if outcome.violations:
         seed = outcome.seed
         lines = [f"seed {seed} failed:", *(f"  {one}" for one in outcome.violations)]
-        same = " --skipped-markers" if outcome.faults["skipped_markers"] else ""
-        lines.append(f"  again: flashcast simulate-faults --first {seed} --seeds 1 --trace{same}")
+        lines.append(f"  again: flashcast simulate-faults --first {seed} --seeds 1 --trace")
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ from streams.codec.batches import read_batches
 from streams.codec.decode import Fetch
 from streams.core_thread import CoreThread
 from streams.errors import StateError
-from streams.faults.broker import Broker
+from streams.faults.broker import BACKOFF_S, Broker
 from streams.faults.client import FETCH_BYTES_MAX, SHORT_FETCH_BYTES_MAX
 from streams.faults.group import Assignment, RebalanceNeededError, UnknownMemberError
 from streams.faults.logs import Answer
@@ -144,7 +144,7 @@ class Member:
                 async with asyncio.timeout(JOIN_WAIT_S):
                     return await answer
             except (KafkaError, TimeoutError):
-                continue
+                await asyncio.sleep(BACKOFF_S)
 
     async def _told_to_join(self) -> bool:
         """One heartbeat."""

@@ -59,20 +59,17 @@ class Host:
 
 
 class Run:
-    """`outside` stands in for the right one where a test breaks it on purpose; `skipped_markers`:
-    the broker, when it comes back, may call transactions complete that no log has a marker of.
-    """
+    """`outside` stands in for the right one where a test breaks it on purpose."""
 
     def __init__(
         self,
         seed: int,
         traced: bool = False,
         outside: OutsideFactory = SimulatedOutside,
-        skipped_markers: bool = False,
     ) -> None:
         self.outcome = Outcome(seed)
         self._traced = traced
-        self._chance = Chance(seed, skipped_markers)
+        self._chance = Chance(seed)
         self._scenario: Scenario = scenario_of(self._chance)
         settings = self._scenario.settings
         self._loop = VirtualLoop(self._chance.rng)

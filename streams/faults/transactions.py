@@ -21,7 +21,7 @@ TIME_OUT_LOOK_S: Final = 1.0
 
 @dataclass(slots=True)
 class Transaction:
-    """Of one transactional id. `outcome` None: not ended."""
+    """Of one transactional id. `outcome` None: not ended; `last_outcome`: of the one before."""
 
     producer_id: int
     epoch: int
@@ -29,6 +29,7 @@ class Transaction:
     logs: list[LogName] = field(default_factory=list)
     begun_s: float = 0.0
     outcome: bool | None = None
+    last_outcome: bool | None = None
     unmarked: list[LogName] = field(default_factory=list)
 
 
@@ -51,6 +52,7 @@ class TransactionCoordinator:
         self._by_id: dict[str, Transaction] = {}
         self._producer_ids = 0
         self.at_next_end: Callable[[], None] | None = None  # for a crash just then
+        self.crashes = 0
         self.timed_out = 0
         self.fenced = 0
 
@@ -73,7 +75,19 @@ class TransactionCoordinator:
             raise ConcurrentTransactions
         one.epoch += 1
         one.timeout_s = timeout_s
+        one.last_outcome = None
         return one.producer_id, one.epoch
+
+    def outcome(self, transactional_id: str) -> bool | None:
+        """DescribeTransactions: of the last transaction; one that is open will be aborted. Raises
+        ConcurrentTransactions while its markers are being written.
+        """
+        one = self._by_id.get(transactional_id)
+        if one is None:
+            return None
+        if one.outcome is not None:
+            raise ConcurrentTransactions
+        return False if one.logs else one.last_outcome
 
     def add(self, transactional_id: str, producer: tuple[int, int], log: LogName) -> None:
         """AddPartitionsToTxn."""
@@ -114,6 +128,7 @@ class TransactionCoordinator:
         """After a crash. Where `skips_markers`, a transaction that was decided is called complete
         though logs of it have no marker: Kafka takes logs without a leader for deleted.
         """
+        self.crashes += 1
         for one in self._by_id.values():
             if one.outcome is not None and one.unmarked and skips_markers():
                 one.unmarked.clear()
@@ -138,7 +153,7 @@ class TransactionCoordinator:
             self._end(one, False)
 
     def _end(self, one: Transaction, commit: bool) -> None:
-        one.outcome = commit
+        one.outcome = one.last_outcome = commit
         one.unmarked = waiting = list(one.logs)
 
         def mark(name: LogName) -> None:

@@ -4,11 +4,14 @@ A transaction is decided by its coordinator, which then has a marker written to 
 that comes back after a crash takes partitions whose leader it does not know yet for deleted, writes
 no marker there, and calls the transaction complete. Whoever reads committed records waits in front
 of it for ever; and the next marker of the same producer, whatever it is for, decides it anew. So it
-is looked for before any state is read, and ended the same way everywhere:
+is looked for before any state is read, and ended as its coordinator had decided. Where the broker
+no longer knows, as after a second start in between:
 
-- The changelog's own part is open: nobody was shown it, so it is taken back, unless windows of the
-  same transaction were shown.
-- The changelog's part was ended: the others follow it.
+- What of the transaction has its marker elsewhere says how it was decided; all its records carry
+  one timestamp.
+- Without any, nobody was shown it, and it is taken back.
+
+A producer that goes on sees to its own (`TransactionalEmitter`).
 """
 
 import asyncio
@@ -34,7 +37,7 @@ WRITTEN: Final = (
 )
 LOOKS: Final = 25  # a marker that is on its way is there soon
 LOOK_S: Final = 0.2
-TAIL: Final = 2  # the last record and the marker behind it
+TAIL: Final = 2  # a last record and the marker behind it
 
 
 async def settle(
@@ -50,7 +53,9 @@ async def settle(
         hanging = await _hanging(reader, raw)
         if not hanging:
             return
-        commit = await _was_committed(reader, raw, topics.CHANGELOG in hanging)
+        commit = emitter.earlier_outcome
+        if commit is None:
+            commit = await _was_committed(reader, raw, hanging)
         log.warning(
             "the broker left a transaction open, it is ended now",
             partition=emitter.partition,
@@ -90,25 +95,25 @@ async def _hanging(reader: PartitionReader, raw: PartitionReader) -> Mapping[str
 
 
 async def _was_committed(
-    reader: PartitionReader, raw: PartitionReader, changelog_open: bool
+    reader: PartitionReader, raw: PartitionReader, hanging: Mapping[str, Bounds]
 ) -> bool:
-    """How the last transaction of the partition ended, as far as anybody can have seen."""
-    if not changelog_open:
-        return bool(await _tail(reader, raw, topics.CHANGELOG))
-    # all batches of one transaction carry the same timestamp
-    sent_ms = await _tail(raw, raw, topics.CHANGELOG)
-    windows_ms = await _tail(raw, raw, topics.DEMAND_WINDOWS)
-    shown_ms = await _tail(reader, raw, topics.DEMAND_WINDOWS)
-    return bool(sent_ms) and windows_ms[-1:] == sent_ms[-1:] and shown_ms[-1:] == sent_ms[-1:]
+    """As far as anybody can have seen."""
+    stamps = [await _first_ms(raw, topic, bounds) for topic, bounds in hanging.items()]
+    everywhere = await raw.bounds(WRITTEN)
+    for topic in WRITTEN:
+        if topic in hanging:
+            continue
+        begin = max(everywhere[topic].start, everywhere[topic].end - TAIL)
+        tail = Bounds(begin, everywhere[topic].end)
+        sent_ms = await _first_ms(raw, topic, tail)
+        if sent_ms is not None and sent_ms in stamps:
+            return await _first_ms(reader, topic, tail) == sent_ms
+    return False
 
 
-async def _tail(reader: PartitionReader, raw: PartitionReader, topic: str) -> list[int]:
-    """Timestamps of the log's last records, as far as `reader` sees them."""
-    start, end = (await raw.bounds([topic]))[topic]
-    seen = (await reader.bounds([topic]))[topic].end
-    begin = max(start, end - TAIL)
-    return [
-        record.timestamp_ms
-        async for fetch in reader.read(topic, begin, min(seen, end))
-        for record in iter_records(fetch.data, fetch.first_offset)
-    ]
+async def _first_ms(reader: PartitionReader, topic: str, bounds: Bounds) -> int | None:
+    """Timestamp of the first record there that `reader` sees."""
+    async for fetch in reader.read(topic, *bounds):
+        for record in iter_records(fetch.data, fetch.first_offset):
+            return record.timestamp_ms
+    return None

@@ -13,6 +13,7 @@ from checkpoints import PARTITION, checkpoint, emitter_of, levels, offsets, rest
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.cluster import Cluster, KafkaProducer, SystemClock
+from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
 from streams.settings import Settings
 from streams.state import changelog
@@ -48,7 +49,9 @@ def settings(lenient_kafka: Kafka, tmp_path: Path) -> Settings:
     return fresh
 
 
-async def leave_open(settings: Settings, outputs: list[Output]) -> None:
+async def leave_open(
+    settings: Settings, outputs: list[Output], sent_ms: int = 1_700_000_000_000
+) -> None:
     """Records of a transaction that nobody will end: the coordinator is never told of it."""
     producer: KafkaProducer = Cluster(settings).producer(
         settings.transactional_id(f"p{PARTITION}"), 30_000
@@ -59,7 +62,7 @@ async def leave_open(settings: Settings, outputs: list[Output]) -> None:
     for output in outputs:
         name = settings.topic(output.topic)
         producer._txn_manager._txn_partitions.add(TopicPartition(name, PARTITION))
-        batch = output.batch.builder(1_700_000_000_000, transactional=True)
+        batch = output.batch.builder(sent_ms, transactional=True)
         sent.append(await producer.send_batch(batch, name, partition=PARTITION))
     for future in sent:
         await future
@@ -86,6 +89,16 @@ async def values(settings: Settings, topic: str) -> list[bytes]:
         async for records in reader.records(topic, *bounds):
             found += [value for _, _, value in records if value is not None]
     return found
+
+
+async def last_sent_ms(settings: Settings) -> int:
+    """All batches of one transaction carry the same timestamp."""
+    found: list[int] = []
+    async with Cluster(settings).reader(PARTITION) as reader:
+        (bounds,) = (await reader.bounds([topics.CHANGELOG])).values()
+        async for fetch in reader.read(topics.CHANGELOG, *bounds):
+            found += [one.timestamp_ms for one in iter_records(fetch.data)]
+    return found[-1]
 
 
 def made(step: int) -> Checkpoint:
@@ -131,7 +144,8 @@ def test_outputs_left_open_by_a_transaction_whose_state_was_committed_are_commit
 
     async def drill() -> None:
         await commit(settings, made(1))
-        await leave_open(settings, [Output(topics.LATE_EVENTS, batch)])
+        sent_ms = await last_sent_ms(settings)
+        await leave_open(settings, [Output(topics.LATE_EVENTS, batch)], sent_ms)
         assert await values(settings, topics.LATE_EVENTS) == []
         await commit(settings, made(2))
         assert await values(settings, topics.LATE_EVENTS) == [b"late"]
@@ -162,5 +176,66 @@ def test_a_local_copy_whose_checkpoint_was_taken_back_is_not_used(settings: Sett
         assert not state.stats.copy_used
         assert "taken back" in (state.stats.copy_problem or "")
         assert levels(state) == {"S1": 1.0, "S2": 1.0}
+
+    asyncio.run(drill())
+
+
+async def outcome_before(settings: Settings) -> bool | None:
+    """As a new owner of the id is told."""
+    producer = Cluster(settings).producer(settings.transactional_id(f"p{PARTITION}"), 30_000)
+    try:
+        await producer.start()
+        return producer.earlier_outcome
+    finally:
+        await producer.discard()
+
+
+def test_a_new_owner_is_told_how_the_last_transaction_ended(settings: Settings) -> None:
+    async def drill() -> None:
+        assert await outcome_before(settings) is None
+        await commit(settings, made(1))
+        assert await outcome_before(settings) is True
+        assert await outcome_before(settings) is None, "the broker forgets it with the next owner"
+        producer = Cluster(settings).producer(settings.transactional_id(f"p{PARTITION}"), 30_000)
+        await producer.start()
+        await producer.begin_transaction()
+        (batch,) = encode_records([(b"S1", b"late", [])])
+        name = settings.topic(topics.LATE_EVENTS)
+        builder = batch.builder(1_700_000_000_000, transactional=True)
+        await (await producer.send_batch(builder, name, partition=PARTITION))
+        await producer.discard()
+        assert await outcome_before(settings) is False, "it was left open, and is aborted"
+
+    asyncio.run(drill())
+
+
+def test_a_commit_whose_coordinator_was_lost_is_ended_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but a restarted broker forgets markers; that they may be forgotten is enough."""
+    ended: list[bool] = []
+    ends_again = KafkaProducer.end_hanging
+
+    async def lose_coordinator(self: KafkaProducer) -> None:
+        await commit_transaction(self)
+        self._connection().close()
+
+    async def count(self: KafkaProducer, places: list[tuple[str, int]], *, commit: bool) -> None:
+        ended.append(commit)
+        monkeypatch.setattr(KafkaProducer, "commit_transaction", commit_transaction)
+        await ends_again(self, places, commit=commit)
+
+    commit_transaction = KafkaProducer.commit_transaction
+    monkeypatch.setattr(KafkaProducer, "end_hanging", count)
+
+    async def drill() -> None:
+        await commit(settings, made(1))
+        assert ended == [], "a coordinator that stayed needs no second end"
+        monkeypatch.setattr(KafkaProducer, "commit_transaction", lose_coordinator)
+        await commit(settings, made(2))
+        assert ended == [True]
+        assert await ends(settings, "read_committed") == await ends(settings, "read_uncommitted")
+        windows = await values(settings, topics.DEMAND_WINDOWS)
+        assert windows == [b"S1 at 1", b"S2 at 1", b"S1 at 2", b"S2 at 2"]
 
     asyncio.run(drill())

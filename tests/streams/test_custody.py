@@ -1,10 +1,12 @@
 """What becomes of a partition whose checkpoint cannot be made durable, without a broker."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from streams import topics
+from streams.batcher import Batcher
 from streams.cluster import Cluster, SystemClock
 from streams.core_thread import CoreThread
 from streams.custody import FAULTS_MAX, Custody
@@ -13,6 +15,7 @@ from streams.monitor import Monitor
 from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings, load
+from streams.worker import Worker
 from tests.streams.harness import HASH_KEY, nothing_restored
 
 
@@ -93,4 +96,31 @@ async def test_without_transactions_nothing_is_sent_that_the_group_does_not_say_
     assert not custody.owned, "dropped, and not restored until the group gives it again"
     assert group.rejoined == 1
     assert monitor.partitions_discarded.labels("fenced")._value.get() == 1
+    core.close()
+
+
+async def test_outputs_that_a_last_checkpoint_took_too_late_are_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    """Its time ends while it is being taken: it is committed, or the partition is dropped."""
+    settings = load(partitions=1, data_dir=tmp_path)
+    core, gate = CoreThread(), threading.Event()
+    owned = opened(settings)
+
+    async def open_partition(number: int) -> Owned:
+        return owned
+
+    worker = Worker(
+        settings, Batcher(None), core, open_partition, QuietGroup(), Monitor(), SystemClock()
+    )
+    await worker.take_over({0}, generation=1)
+    owned.pipeline._cuts[b"cut"] = b"{}"
+    busy = asyncio.ensure_future(core(gate.wait))
+    handing_over = asyncio.create_task(worker.hand_over(timeout_s=0.0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    gate.set()
+    await handing_over
+    await busy
+    assert not worker._custody.has(owned), "it went on without what was taken"
     core.close()

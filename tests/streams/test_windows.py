@@ -122,7 +122,7 @@ def test_revenue_beyond_64_bits_stays_at_the_top() -> None:
 
 def test_a_cut_counts_from_the_middle_of_a_slice() -> None:
     stage = Stage(CONFIG, [log(0, 1, 2, 3, 40_000), log(0, 90_000), log(0, 90_000)])
-    stage.windows.add_cut(Cut(position=2, through_ms=T0 + 3, kind=0))
+    stage.windows.add_cuts([Cut(position=2, through_ms=T0 + 3, kind=0)])
     stage.run()
     said = stage.verdicts[0]
     assert [said[at].name for at in range(4)] == ["APPLIED", "APPLIED", "LATE", "APPLIED"]

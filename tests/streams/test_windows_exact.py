@@ -148,7 +148,7 @@ class Shell:
             stage.windows.restore_meta(self.marker[0], kept)
         else:
             for cut in kept:
-                stage.windows.add_cut(cut)
+                stage.windows.add_cuts([cut])
         for name, state in self.rows.items():
             stage.windows.scatter(np.array([stage.skus.insert(name.encode())]), state)
         positions = self.marker[1] if self.marker else [0, 0, 0]

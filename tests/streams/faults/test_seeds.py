@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import structlog
-from aiokafka.errors import KafkaError
 
+from streams.custody import Custody
+from streams.emit import emitter_for
+from streams.errors import BrokerError
 from streams.faults.client import (
     Placed,
     SimulatedOutside,
@@ -19,10 +21,16 @@ from streams.faults.client import (
     SimulatedReader,
 )
 from streams.faults.run import Run
+from streams.owned import Owned
+from streams.state import recovery
 from streams.state.partition_reader import Bounds
 
 SEEDS = range(1, 121)
 SEEDS_TO_CATCH = 60
+SEEN = (
+    *("crash", "freeze", "outage", "lost_answer", "refused_batch", "compaction"),
+    "skipped_markers",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,19 +46,9 @@ def test_everything_counts_exactly_once_whatever_happens() -> None:
         outcome = Run(seed).result()
         assert not outcome.violations, f"simulate-faults --first {seed} --seeds 1 --trace"
         faults += outcome.faults
-    for kind in ("crash", "freeze", "outage", "lost_answer", "refused_batch", "compaction"):
+    for kind in SEEN:
         assert faults[kind], f"no {kind} in any of the seeds"
     assert faults["fenced"], "no former owner was ever shut out"
-
-
-@pytest.mark.parametrize("seed", [28, 102, 108])
-def test_a_transaction_without_markers_is_ended_before_state_is_read(seed: int) -> None:
-    """Without `settle` outputs of a checkpoint whose markers the broker skipped come twice, or get
-    lost, in each of these seeds.
-    """
-    outcome = Run(seed, skipped_markers=True).result()
-    assert outcome.faults["skipped_markers"]
-    assert not outcome.violations
 
 
 def test_the_same_seed_does_the_same() -> None:
@@ -70,14 +68,19 @@ class HastyProducer(SimulatedProducer):
         return said
 
 
-class ForgivingProducer(SimulatedProducer):
-    """Takes a failed commit for a good one, so that memory is kept."""
+class TrustingProducer(SimulatedProducer):
+    """Takes a transaction for over when its coordinator says so, whatever happened to that."""
 
-    async def commit_transaction(self) -> None:
-        try:
-            await super().commit_transaction()
-        except KafkaError:
-            self.fatal = None
+    async def last_is_over(self) -> bool:
+        await super().last_is_over()
+        return True
+
+
+class TrustingOutside(SimulatedOutside):
+    """Of emitters that go on beside markers that were skipped."""
+
+    def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Any:
+        return TrustingProducer(self.broker, transactional_id, transaction_timeout_ms)
 
 
 class HastyOutside(SimulatedOutside):
@@ -85,13 +88,6 @@ class HastyOutside(SimulatedOutside):
 
     def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Any:
         return HastyProducer(self.broker, transactional_id, transaction_timeout_ms)
-
-
-class ForgivingOutside(SimulatedOutside):
-    """Of partitions that keep their state after a failed commit."""
-
-    def producer(self, transactional_id: str | None, transaction_timeout_ms: int) -> Any:
-        return ForgivingProducer(self.broker, transactional_id, transaction_timeout_ms)
 
 
 class UnfencedOutside(SimulatedOutside):
@@ -149,7 +145,42 @@ def test_a_worker_that_is_broken_is_caught(broken: type[SimulatedOutside]) -> No
     print(f"{broken.__name__} was caught by seed {seed}")
 
 
-def test_a_worker_that_keeps_its_state_after_a_failed_commit_is_caught() -> None:
-    """By few seeds: the commit must fail for good, and its owner must go on."""
-    assert Run(248, outside=ForgivingOutside).result().violations
-    assert not Run(248).result().violations
+@pytest.mark.parametrize("seed", [3, 28])
+def test_state_that_is_read_beside_an_open_transaction_is_caught(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not Run(seed).result().violations
+
+    async def leave_open(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(recovery, "settle", leave_open)
+    assert Run(seed).result().violations
+
+
+def test_a_worker_that_trusts_a_coordinator_which_forgot_is_caught() -> None:
+    """By few seeds: the next transaction must end otherwise, or leave a topic out."""
+    assert not Run(223).result().violations
+    assert Run(223, outside=TrustingOutside).result().violations
+
+
+def test_a_worker_that_keeps_its_memory_after_a_failed_commit_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    discard = Custody.replace
+
+    async def keep(self: Custody, owned: Owned, error: Exception) -> None:
+        old = owned.emitter
+        owned.emitter = emitter_for(old._settings, old._outside, old.partition)
+        owned.emitter.attach(None, old._identity)
+        try:
+            await owned.emitter.start()
+        except BrokerError as failed:
+            await discard(self, owned, failed)
+        else:
+            owned.checkpoint = owned.commit = None
+
+    monkeypatch.setattr(Custody, "replace", keep)
+    caught = [seed for seed in range(1, 21) if Run(seed).result().violations]
+    print(f"caught by seeds {caught}")
+    assert caught
