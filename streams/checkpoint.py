@@ -56,8 +56,8 @@ class Restored:
 
     `rows` is uint8 [n, row width], row i belonging to the SKU `names[i]`; `history` holds values
     of `demand-windows` in log order. `marker` None: never checkpointed, begin at the earliest
-    records. Under `at_least_once` rows and history may be ahead of the marker. `mended` are SKUs
-    whose rows the next checkpoint must write again.
+    records. Under `at_least_once` history may be ahead of the marker. `mended` are SKUs whose rows
+    the next checkpoint must write again.
     """
 
     marker: Marker | None

@@ -21,7 +21,7 @@ from streams.history import History, decode_windows
 from streams.settings import Settings
 from streams.sku_table import SkuTable
 from streams.state import marker as markers
-from streams.state.changelog import RESERVED, Image
+from streams.state.changelog import RESERVED, Change, Image
 from streams.state.marker import Marker
 from streams.topics import EVENT_TOPICS
 from streams.window_config import WindowsConfig
@@ -61,11 +61,12 @@ class Warm:
             self._marker = packed, markers.decode(packed)
         return self._marker[1]
 
-    def follow_changelog(self, records: list[LogRecord], next_offset: int) -> None:
-        """Records in log order, up to `next_offset`."""
-        self.image.apply(records)
+    def follow_changelog(self, records: list[LogRecord], next_offset: int) -> list[Change]:
+        """Records in log order, up to `next_offset`; what has changed by them."""
+        changes = self.image.apply(records)
         self.changelog_offset = next_offset
-        self._forget(key for _, key, value in records if key and value is None)
+        self._forget(key for key, value in changes if value is None)
+        return changes
 
     def _forget(self, keys: Iterable[bytes]) -> None:
         for key in keys:

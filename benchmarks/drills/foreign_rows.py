@@ -12,30 +12,36 @@ from benchmarks.drills.waiting import until
 
 SKUS_HARMED = 8
 STRANGER = b"SKU-NOBODY-SELLS"
+UNTIL_A_MARKER_S = 3.0, 4.0
 REFUSAL_TIMEOUT_S = 60.0
 EXIT_CONFIGURATION = 2
 
 
 def write_foreign_rows(stage: Stage) -> None:
-    """While the only worker is down: rows with a flipped bit, cut short, and garbage, over those of
-    SKUs with open buckets, once read beside the local copy and once without; then one under a key
-    that was never written, which nobody can mend: refused until it is given up.
+    """Rows with a flipped bit, cut short, and garbage, over those of SKUs with open buckets: behind
+    the last marker while the only worker is down, read beside its local copy and without; and in
+    front of markers while it runs. Then one under a key that was never written, which nobody can
+    mend: refused until it is given up.
     """
     stage.begin(1)
     with Aside(stage) as aside:
-        for keep_copy in (True, False):
+        for keep_copy, running in ((True, False), (False, False), (False, True)):
             stage.pause(2.0, 4.0)
-            fault = Moment()
-            _stopped(stage, keep_copy)
+            if not running:
+                _stopped(stage, keep_copy)
             for partition, rows in enumerate(_newest_rows(stage)):
                 for sku in stage.chance.sample(sorted(rows), min(len(rows), SKUS_HARMED)):
                     aside.put("changelog", partition, sku, _harmed(stage, rows[sku]))
                     stage.note(rows_harmed=1)
+            if running:
+                stage.pause(*UNTIL_A_MARKER_S)
+                _stopped(stage, keep_copy)
+            fault = Moment()
             stage.fleet.start(0)
             stage.resume(fault)
-        stage.pause(1.0, 2.0)
-        _stopped(stage, keep_copy=False)
         aside.put("changelog", 0, STRANGER, b"nobody's row")
+        stage.pause(*UNTIL_A_MARKER_S)
+        _stopped(stage, keep_copy=False)
         worker = stage.fleet.start(0)
         until(lambda: not worker.running, REFUSAL_TIMEOUT_S, "the worker refuses to run")
         if (

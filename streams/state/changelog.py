@@ -72,7 +72,12 @@ def _rows(checkpoint: Checkpoint) -> Iterator[tuple[bytes, bytes]]:
 
 @dataclass(slots=True)
 class Image:
-    """A changelog, or a local copy of it, read as far as `apply` was called."""
+    """A changelog, or a local copy of it, read as far as `apply` was called.
+
+    Rows count from the marker behind them on. `begun` are those that wait for one: where the log
+    ends with them, their checkpoint was never finished, which without transactions can be, and
+    they run ahead of the state that the marker speaks of. They begin at `begun_offset`.
+    """
 
     rows: dict[bytes, bytes] = field(default_factory=dict)
     cuts: dict[bytes, bytes] = field(default_factory=dict)
@@ -80,23 +85,38 @@ class Image:
     marker_offset: int = -1
     identity: bytes | None = None
     identity_offset: int = -1
+    begun: dict[bytes, bytes | None] = field(default_factory=dict)
+    begun_offset: int = -1
     ignored: int = 0  # records without a key, or under a reserved key that this release ignores
 
-    def apply(self, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> None:
-        """Records (offset, key, value) in log order."""
+    def apply(self, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> list[Change]:
+        """Records (offset, key, value) in log order; what has changed by them."""
+        changes: list[Change] = []
         for offset, key, value in records:
             if not key:
                 self.ignored += 1
             elif key[0]:
-                _put(self.rows, key, value)
+                if not self.begun:
+                    self.begun_offset = offset
+                self.begun[key] = value
             elif key == MARKER_KEY:
+                for name, row in self.begun.items():
+                    _put(self.rows, name, row)
+                changes += [*self.begun.items(), (key, value)]
+                self.begun.clear()
                 self.marker, self.marker_offset = value, offset
             elif key.startswith(CUT_KEY_PREFIX):
                 _put(self.cuts, key, value)
+                changes.append((key, value))
             elif key == IDENTITY_KEY:
                 self.identity, self.identity_offset = value, offset
             else:
                 self.ignored += 1
+        return changes
+
+    def read_to(self, end: int) -> int:
+        """Where to read on later, of a log that was applied up to `end`."""
+        return self.begun_offset if self.begun else end
 
 
 def _put(table: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:

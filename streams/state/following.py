@@ -133,12 +133,12 @@ class Follower:
 
     def _take_changes(self, fetch: Fetch) -> None:
         records = log_records(fetch)
-        self.warm.follow_changelog(records, fetch.next_offset)
+        changes = self.warm.follow_changelog(records, fetch.next_offset)
         copy, place = self._copy, self._place()
         if copy is None or place is None:
             return
         try:
-            copy.write(((key, value) for _, key, value in records if key), place)
+            copy.write(changes, place)
         except StateError as error:
             self._without_copy(copy, error)
 
@@ -147,7 +147,7 @@ class Follower:
         if image.identity is None:
             return None
         written_ms = self._outside.clock.wall_ms()
-        offset = self.warm.changelog_offset
+        offset = image.read_to(self.warm.changelog_offset)
         return Place(
             offset, image.marker_offset, image.identity.hex(), image.identity_offset, written_ms
         )

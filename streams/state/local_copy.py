@@ -105,9 +105,11 @@ class LocalCopy:
         """Everything in the copy; whether its rows are intact, `snapshot.stack` says."""
         image = Image()
         with self._lock, _trusted(self._folder):
-            image.apply(
-                (-1, key, value) for key, value in self._opened().items() if key != PLACE_KEY
-            )
+            for key, value in self._opened().items():
+                if key[0]:
+                    image.rows[key] = value
+                elif key != PLACE_KEY:
+                    image.apply([(-1, key, value)])
         return image
 
     def write(self, changes: Iterable[Change], place: Place) -> None:

@@ -121,8 +121,7 @@ async def _follow(
     changed: dict[bytes, bytes | None] = {}
     records = 0
     async for batch in reader.records(topics.CHANGELOG, begin, end):
-        image.apply(batch)
-        changed.update((key, value) for _, key, value in batch if key)
+        changed.update(image.apply(batch))
         records += len(batch)
     if before is not None and image.marker != before:
         older, newer = markers.decode(before), markers.decode(image.marker or b"")
@@ -137,7 +136,9 @@ async def _follow(
 def _place(image: Image, end: int, now_ms: int) -> Place | None:
     if image.identity is None:
         return None
-    return Place(end, image.marker_offset, image.identity.hex(), image.identity_offset, now_ms)
+    return Place(
+        image.read_to(end), image.marker_offset, image.identity.hex(), image.identity_offset, now_ms
+    )
 
 
 async def _copied(copy: LocalCopy, image: Image, place: Place | None) -> LocalCopy | None:

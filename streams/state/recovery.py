@@ -70,6 +70,9 @@ async def restore(
         _check_offsets(settings, emitter.partition, marker, bounds)
     rows, mended = await _intact_rows(settings, reader, bounds, image)
     stats.rows_corrupt = len(mended)
+    # what an unfinished checkpoint left behind the marker gives way to the rows before it
+    emitter.forget([name for name in image.begun if name not in image.rows])
+    ahead = [name for name in image.begun if name in image.rows]
     history: list[bytes] = []
     if standby is not None and standby.has_history:
         stats.history_missing = standby.history_missing
@@ -82,7 +85,7 @@ async def restore(
         cuts=_live_cuts(image, emitter, bounds, stats),
         history=history,
         stats=stats,
-        mended=mended,
+        mended=(*mended, *ahead),
     )
 
 

@@ -39,8 +39,9 @@ from streams.embedded import EmbeddedBroker
 from streams.emit import TransactionalEmitter, emitter_for
 from streams.errors import BrokerError, FencedError, StateError
 from streams.settings import Settings
+from streams.state import marker as markers
 from streams.state.local_copy import LocalCopy
-from streams.state.marker import CUT_KEY_PREFIX
+from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY
 from streams.state.places import copy_folder
 from streams.state.recovery import references, seen_before
 from streams.state.rocksdb import RocksDisk
@@ -630,6 +631,9 @@ async def test_a_row_of_which_no_intact_record_is_left_refuses_to_start_until_it
     await fill_inputs(kafka_settings, 9)
     await commit_all(kafka_settings, [checkpoint(1, ["A"])])
     await put_in_changelog(kafka_settings, {b"Z": b"garbage"})
+    assert levels(await taken(kafka_settings)) == {"A": 1}, "no marker vouches for it"
+    marker = markers.encode(checkpoint(1, ["A"]).marker)
+    await put_in_changelog(kafka_settings, {MARKER_KEY: marker})
     with pytest.raises(StateError, match=r"1 SKUs \('Z'\).*write a record without value"):
         await taken(kafka_settings)
     await put_in_changelog(kafka_settings, {b"Z": None})

@@ -11,6 +11,7 @@ from streams.checkpoint import Checkpoint
 from streams.pipeline import Pipeline
 from streams.settings import load
 from streams.state.changelog import Change, changes
+from streams.state.marker import MARKER_KEY
 from streams.topics import EVENT_TOPICS
 from streams.warm import Warm
 from tests.streams.harness import HASH_KEY, NOW_MS, Core, Log, event, nothing_restored
@@ -144,7 +145,7 @@ def test_a_sku_that_left_the_changelog_leaves_its_history_too() -> None:
     standby.follow(all_of_it=True)
     warm = standby.warm
     before = len(warm.skus)
-    standby.changelog.append((b"SKU-0", None))
+    standby.changelog += [(b"SKU-0", None), (MARKER_KEY, warm.image.marker)]
     standby.follow(all_of_it=True)
     assert warm.skus.row_of(b"SKU-0") == -1
     assert len(warm.skus) == before - 1

@@ -79,3 +79,17 @@ def test_what_is_not_ours_is_ignored_and_counted() -> None:
     image = Image()
     image.apply([(0, None, b"x"), (1, b"", b"x"), (2, b"\x00later", b"x"), (3, IDENTITY_KEY, b"i")])
     assert image == Image(identity=b"i", identity_offset=3, ignored=3)
+
+
+def test_rows_count_from_the_marker_behind_them_on() -> None:
+    image = Image()
+    first = [(5, b"A", b"a1"), (6, b"B", b"b1"), (7, MARKER_KEY, b"one")]
+    assert image.apply(first) == [(key, value) for _, key, value in first]
+    assert image.read_to(8) == 8
+    assert image.apply([(8, b"A", b"a2"), (9, b"C", b"c2")]) == []
+    assert image.apply([(10, b"B", None)]) == []
+    assert image.rows == {b"A": b"a1", b"B": b"b1"}, "nothing of a checkpoint without end"
+    assert image.read_to(11) == 8, "whoever reads on later must see its beginning again"
+    image.apply([(11, b"A", b"a3"), (12, MARKER_KEY, b"two")])
+    assert image.rows == {b"A": b"a3", b"C": b"c2"}
+    assert image.read_to(13) == 13
