@@ -5,6 +5,7 @@ here is looked through for all of them.
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from kafka.admin import (
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
+    ConfigResource,
+    ConfigResourceType,
     KafkaAdminClient,
     ResourcePattern,
     ResourcePatternFilter,
@@ -30,7 +33,7 @@ from pydantic import SecretStr
 from worker_process import ROOT, WorkerProcess, until
 
 from streams.acls import ROLES, Grant, Role, grants
-from streams.errors import ConfigurationError
+from streams.errors import FlashcastError
 from streams.permissions import require
 from streams.settings import Settings, load, variable_of
 from streams.topic_admin import admin_options
@@ -47,6 +50,7 @@ KINDS: Final = {
     "group": ResourceType.GROUP,
     "transactional-id": ResourceType.TRANSACTIONAL_ID,
 }
+KIND_NAMES: Final = {"TOPIC": "topic", "GROUP": "group", "TRANSACTIONALID": "transactional-id"}
 NAMES: Final = {one: one.name.title().replace("_", "") for one in ACLOperation}  # as kafka-acls
 OPERATIONS: Final = {name: one for one, name in NAMES.items()}
 
@@ -82,6 +86,14 @@ class SecuredKafka:
             ]
         )
         assert not any(added.values()), added
+        self._admin.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.BROKER_LOGGER, "1", {"kafka.authorizer.logger": "DEBUG"}
+                )
+            ],
+            raise_on_unknown=False,
+        )
 
     def close(self) -> None:
         self._admin.close()
@@ -165,6 +177,21 @@ class SecuredKafka:
             for one in told
         }
 
+    def used_by(self, principal: str) -> set[tuple[str, str, str]]:
+        """(kind, name, operation) of every right that somebody has made use of, by the broker's own
+        log. Describe, which others imply, counts when it was granted by itself.
+        """
+        log = (self.directory / "node-0" / "log").read_text(errors="replace")
+        allowed = re.compile(
+            rf"Principal = {re.escape(principal)} is Allowed operation = (\w+) from host = \S+ on "
+            r"resource = (\w+):LITERAL:(\S+) for .*?StandardAcl\[.*? operation=(\w+),"
+        )
+        return {
+            (KIND_NAMES[kind.upper()], name, NAMES[ACLOperation[used]])
+            for used, kind, name, granted in allowed.findall(log)
+            if used == granted
+        }
+
     def grant_role(self, role: Role, settings: Settings) -> None:
         self.allow(f"User:{user_of(role)}", grants(role, settings))
 
@@ -220,7 +247,7 @@ def may(settings: Settings, needed: Sequence[Grant]) -> bool:
     """Whether the broker already says so: rights take a moment to come into force."""
     try:
         require(settings, needed)
-    except ConfigurationError:
+    except FlashcastError:  # a new cluster has yet to appoint its coordinators
         return False
     return True
 
