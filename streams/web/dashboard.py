@@ -72,7 +72,10 @@ class Dashboard:
 
 
 def build(
-    dashboard: Dashboard, settings: Settings, now_ms: Callable[[], int] = wall_clock_ms
+    dashboard: Dashboard,
+    settings: Settings,
+    now_ms: Callable[[], int] = wall_clock_ms,
+    write_s: float = WRITE_S,
 ) -> web.Application:
     """The web application: page, state, stream and search."""
     gate = Gate(settings.web_token, now_ms)
@@ -125,7 +128,7 @@ def build(
     async def stream(request: web.Request) -> web.StreamResponse:
         if dashboard.browsers >= BROWSERS_MAX:
             return problem(503, f"{BROWSERS_MAX} browsers are connected: that is the limit")
-        return await _pushed(request, dashboard)
+        return await _pushed(request, dashboard, write_s)
 
     async def skus(request: web.Request) -> web.StreamResponse:
         return web.json_response(page.search(dashboard.board, request.query.get("q", "")))
@@ -152,7 +155,7 @@ def _selected(request: web.Request) -> tuple[str | None, int]:
     return request.query.get("sku") or None, horizon_ms
 
 
-async def _pushed(request: web.Request, dashboard: Dashboard) -> web.StreamResponse:
+async def _pushed(request: web.Request, dashboard: Dashboard, write_s: float) -> web.StreamResponse:
     """The state now, and again after every change, until the browser or the server leaves."""
     sku, horizon_ms = _selected(request)
     response = web.StreamResponse(
@@ -167,7 +170,7 @@ async def _pushed(request: web.Request, dashboard: Dashboard) -> web.StreamRespo
         while request.transport is not None and not request.transport.is_closing():
             key = dashboard.key()
             if key != sent or quiet >= HEARTBEAT_PUSHES:
-                async with asyncio.timeout(WRITE_S):
+                async with asyncio.timeout(write_s):
                     await response.write(b"data: %s\n\n" % dashboard.state(sku, horizon_ms))
                 sent, quiet = key, 0
             quiet += 1

@@ -192,6 +192,17 @@ class SecuredKafka:
             if used == granted
         }
 
+    def uses_all_and_only(self, role: Role, settings: Settings) -> bool:
+        """Whether the role has made use of every right in its table; others it does not have."""
+        needed = {
+            (one.kind, one.name, operation)
+            for one in grants(role, settings)
+            for operation in one.operations
+        }
+        used = self.used_by(f"User:{user_of(role)}")
+        assert used == needed, (needed - used, used - needed)
+        return True
+
     def grant_role(self, role: Role, settings: Settings) -> None:
         self.allow(f"User:{user_of(role)}", grants(role, settings))
 

@@ -115,20 +115,26 @@ def test_a_right_that_is_withdrawn_from_a_running_worker_ends_it_and_loses_nothi
 ) -> None:
     root = least.settings("admin", sasl_password="admin-secret", topic_prefix=PREFIX)
     settings = least.settings("restricted", topic_prefix=PREFIX, data_dir=tmp_path / "data")
-    right = Grant("topic", settings.topic(topics.DEMAND_WINDOWS), ("Write",))
-    asyncio.run(publish_sale(root, SEED, EVENTS, end=EVENTS // 2))
+    rights = [
+        Grant("topic", settings.topic(topics.DEMAND_WINDOWS), ("Write",)),
+        Grant("topic", settings.topic(topics.ORDERS), ("Read",)),
+    ]
+    stretch = EVENTS // (len(rights) + 1)
+    asyncio.run(publish_sale(root, SEED, EVENTS, end=stretch))
+    for number, right in enumerate(rights, 1):
+        with SecuredWorker(settings, tmp_path / f"log-{number}") as worker:
+            worker.wait_until_ready()
+            until(lambda one=worker: one.metric("flashcast_checkpoints_total"), 60.0, "checkpoint")
+            least.withdraw(WHO, [right])
+            try:
+                begin, end = stretch * number, stretch * (number + 1)
+                asyncio.run(publish_sale(root, SEED, EVENTS, begin=begin, end=end))
+                assert worker.exit_code(90.0) == 2, worker.said()
+            finally:
+                least.allow(WHO, [right])
+        assert f"may not {right.operations[0]} topic {right.name}" in worker.said()
+        until_may(settings, [right])
     with SecuredWorker(settings, tmp_path / "log") as worker:
-        worker.wait_until_ready()
-        until(lambda: worker.metric("flashcast_checkpoints_total") > 0, 60.0, "a checkpoint")
-        least.withdraw(WHO, [right])
-        try:
-            asyncio.run(publish_sale(root, SEED, EVENTS, begin=EVENTS // 2))
-            assert worker.exit_code(90.0) == 2, worker.said()
-        finally:
-            least.allow(WHO, [right])
-    assert f"may not Write topic {right.name}" in worker.said()
-    until_may(settings, GRANTS)
-    with SecuredWorker(settings, tmp_path / "again") as worker:
         worker.wait_until_ready()
         report = reconciled(root)
         assert report.exact and report.repeats == 0, report

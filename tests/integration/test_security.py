@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
-from sales import publish_sale
+from sales import START_MS, publish_sale, sku
 from secured import (
     PLAIN_PASSWORD,
     SECRET,
@@ -29,6 +29,8 @@ from streams import preflight, topics
 from streams.acls import ROLES, Role, grants
 from streams.errors import ConfigurationError
 from streams.fetching import client_options
+from streams.publish import Publisher
+from streams.records import CompetitorPrice
 from streams.settings import Settings
 from streams.topic_admin import administering
 
@@ -59,7 +61,9 @@ def granted(secured: SecuredKafka) -> SecuredKafka:
 def sale(granted: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> SecuredKafka:
     """A sale has been published, and a worker has decided about it, and left."""
     folder = tmp_path_factory.mktemp("sale")
-    asyncio.run(publish_sale(granted.as_role("shop"), SEED, EVENTS, end=EVENTS // 2))
+    shop = granted.as_role("shop")
+    asyncio.run(publish_sale(shop, SEED, EVENTS, end=EVENTS // 2))
+    asyncio.run(publish_competitor_price(shop))
     settings = granted.as_role("worker", data_dir=folder / "data")
     with SecuredWorker(settings, folder / "log") as worker:
         worker.wait_until_ready()
@@ -69,6 +73,15 @@ def sale(granted: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> Sec
         assert worker.terminate()[0] == 0
     assert '"debug"' in worker.said() or "[debug" in worker.said()
     return granted
+
+
+async def publish_competitor_price(settings: Settings) -> None:
+    async with Publisher(settings) as publisher:
+        price = CompetitorPrice(
+            sku=sku(0), competitor="other", price_cents=9_000, as_of_ms=START_MS
+        )
+        await publisher.publish_reference([price])
+        await publisher.flush()
 
 
 def reconcile_is_exact(kafka: SecuredKafka) -> None:
@@ -114,6 +127,9 @@ def test_the_commands_of_the_roles_work(sale: SecuredKafka) -> None:
     admin, dashboard = sale.as_role("admin"), sale.as_role("dashboard")
     assert json.loads(sale.flashcast(admin, "topics", "check", "--json").out)["ok"]
     assert "shop.clicks" in sale.flashcast(admin, "topics", "describe").out
+    assert sale.uses_all_and_only("admin", admin)
+    assert sale.uses_all_and_only("shop", admin)
+    assert sale.uses_all_and_only("reconcile", admin)
     lines = sale.flashcast(dashboard, "tail", "--no-follow", "--json").out.splitlines()
     decided = {json.loads(line)["topic"] for line in lines}
     assert decided >= {topics.RESTOCK_EVENTS, topics.CAPACITY_FORECASTS}
@@ -150,6 +166,7 @@ def test_the_dashboard_shows_the_sale(sale: SecuredKafka, tmp_path: Path) -> Non
     finally:
         process.kill()
     assert SECRET not in (tmp_path / "log").read_text()
+    assert sale.uses_all_and_only("dashboard", settings)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +195,7 @@ async def test_a_subscriber_reads_its_topic_in_its_group_and_nothing_else(
             await consumer.stop()
 
     assert (await read(topic, role)).value
+    assert sale.uses_all_and_only(role, settings)
     with pytest.raises(TopicAuthorizationFailedError):
         await read(topics.PRICE_ADJUSTMENTS, role)
     with pytest.raises(GroupAuthorizationFailedError):

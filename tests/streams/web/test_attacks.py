@@ -371,6 +371,30 @@ async def test_a_login_that_never_ends_is_cut_off() -> None:
         assert status_of(await exchange(port, told, timeout_s=10)) == 408
 
 
+class Heavy(dashboard.Dashboard):
+    """More than the kernel's buffers take."""
+
+    def state(self, sku: str | None, horizon_ms: int) -> bytes:
+        return b"x" * 20_000_000
+
+
+async def test_a_stream_that_nobody_reads_ends_and_makes_room() -> None:
+    shown = Heavy(Board(), Link())
+    app = dashboard.build(shown, guarded_settings(), Clock(), write_s=0.2)
+    async with server.served(app, "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("/v1/stream", f"Authorization: Bearer {TOKEN}"))
+        assert b"200" in await reader.readline()
+        assert shown.browsers == 1
+        async with asyncio.timeout(5):
+            while shown.browsers:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(1_000_000):
+                    pass
+        writer.close()
+
+
 @both
 async def test_connections_are_bounded_and_free_again_when_closed(build: Build) -> None:
     async with listening(build) as port:
