@@ -192,8 +192,8 @@ class SecuredKafka:
             if used == granted
         }
 
-    def uses_all_and_only(self, role: Role, settings: Settings) -> bool:
-        """Whether the role has made use of every right in its table; others it does not have."""
+    def assert_all_is_used(self, role: Role, settings: Settings) -> None:
+        """The role has made use of every right in its table; others it does not have."""
         needed = {
             (one.kind, one.name, operation)
             for one in grants(role, settings)
@@ -201,7 +201,6 @@ class SecuredKafka:
         }
         used = self.used_by(f"User:{user_of(role)}")
         assert used == needed, (needed - used, used - needed)
-        return True
 
     def grant_role(self, role: Role, settings: Settings) -> None:
         self.allow(f"User:{user_of(role)}", grants(role, settings))
