@@ -31,7 +31,7 @@ RETRY_MAX_S: Final = 10.0
 # A kernel that returns waits for the interpreter as long as another thread may keep it: at
 # Python's own 5 ms the core stood still for half of a catch-up over sparse events.
 SWITCH_INTERVAL_S: Final = 0.0002
-NOISY: Final = ("faust", "mode", "aiokafka", "kafka")
+NOISY: Final = ("faust", "mode", "aiokafka")
 
 
 class Judged(Protocol):
@@ -73,9 +73,11 @@ def run_worker(settings: Settings) -> int:
 
 def _quiet(settings: Settings) -> None:
     """What libraries log is seen at level debug alone: each failure is reported by us, once."""
+    debug = settings.log_level == "debug"
     for name in NOISY:
-        level = logging.DEBUG if settings.log_level == "debug" else logging.CRITICAL
-        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    # never its debug lines: they hold the password
+    logging.getLogger("kafka").setLevel(logging.INFO if debug else logging.CRITICAL)
 
 
 async def _serve(settings: Settings) -> int:

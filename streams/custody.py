@@ -185,7 +185,7 @@ class Custody:
             await self._prove_owner(owned)
             result = await owned.emitter.commit(checkpoint)
         except Exception as error:  # whatever it is: a partition without commits would stand still
-            if not isinstance(error, BrokerError):
+            if not isinstance(error, BrokerError | ConfigurationError):
                 log.exception("a checkpoint could not be made", partition=owned.partition)
             self._monitor.checkpoints.labels("failed").inc()
             self.spawn(self.replace(owned, error))
@@ -228,6 +228,9 @@ class Custody:
             "a partition is discarded and restored", partition=owned.partition, error=str(error)
         )
         await self.drop(owned, _reason(error))
+        if isinstance(error, ConfigurationError):  # a right that was withdrawn: no time mends it
+            self.fail(error)
+            return
         if not isinstance(error, BrokerError) and not self._forgivable(owned.partition, error):
             return
         if isinstance(error, FencedError) and not await self._still_ours(owned):

@@ -42,7 +42,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
         "request_timeout_ms": 30_000,
     }
     if "SSL" in settings.security_protocol:
-        options["ssl_context"] = _ssl_context(settings)
+        options["ssl_context"] = ssl_context(settings)
     if settings.security_protocol.startswith("SASL") and settings.sasl_password is not None:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
@@ -52,7 +52,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """Whom we trust and who we are, for every client of either library.
+
+    Raises ConfigurationError when a file cannot be used.
+    """
     try:
         authority = str(settings.ssl_ca_file) if settings.ssl_ca_file else None
         context = ssl.create_default_context(cafile=authority)

@@ -29,3 +29,10 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # The debug lines of both Kafka libraries hold the password, if somebody has a handler for them.
+    logging.getLogger("kafka").setLevel(logging.INFO)
+    logging.getLogger("aiokafka.conn").addFilter(_above_debug)
+
+
+def _above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG

@@ -39,7 +39,7 @@ def _on_topics(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, set[s
     """Operations by topic, of those that are there or are not ours to see."""
     told: list[dict[str, Any]] = admin.describe_topics(list(names))
     return {
-        topic["name"]: set(topic["authorized_operations"] or ())
+        topic["name"]: _named(topic["authorized_operations"] or ())
         for topic in told
         if topic["error_code"] in (0, TopicAuthorizationFailedError.errno)
     }
@@ -55,5 +55,10 @@ def _on_groups(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, set[s
             held[name] = set[str]()
             continue
         if told[name]["authorized_operations"] is not None:
-            held[name] = set(told[name]["authorized_operations"])
+            held[name] = _named(told[name]["authorized_operations"])
     return held
+
+
+def _named(operations: Iterable[str]) -> set[str]:
+    """As grants name them, in upper case: DESCRIBE_CONFIGS is DescribeConfigs there."""
+    return {one.upper().replace("_", "") for one in operations}

@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     # web and logs
     web_host: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65_535)
-    # required to bind anything but loopback; long, since nothing slows down who guesses
+    # required to bind anything but loopback; long, since who has many addresses can guess on
     web_token: SecretStr | None = Field(None, min_length=16)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

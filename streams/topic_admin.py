@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.errors import ConfigurationError
+from streams.fetching import ssl_context
 from streams.settings import Settings
 from streams.topic_check import Finding, Found, judge
 from streams.topics import CAPACITY_FORECASTS, EVENT_TOPICS, plans
@@ -41,11 +42,7 @@ def admin_options(settings: Settings) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
     }
     if "SSL" in settings.security_protocol:
-        options |= {
-            "ssl_cafile": str(settings.ssl_ca_file) if settings.ssl_ca_file else None,
-            "ssl_certfile": _path(settings.ssl_certificate_file),
-            "ssl_keyfile": _path(settings.ssl_key_file),
-        }
+        options["ssl_context"] = ssl_context(settings)
     if settings.security_protocol.startswith("SASL") and settings.sasl_password is not None:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
@@ -53,10 +50,6 @@ def admin_options(settings: Settings) -> dict[str, Any]:
             "sasl_plain_password": settings.sasl_password.get_secret_value(),
         }
     return options
-
-
-def _path(path: object) -> str | None:
-    return None if path is None else str(path)
 
 
 @contextmanager

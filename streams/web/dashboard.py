@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import msgspec
 import structlog
@@ -24,7 +25,7 @@ from streams.records import HORIZONS_MS
 from streams.settings import Settings
 from streams.topics import OUTPUT_TOPICS
 from streams.web import page
-from streams.web.access import COOKIE, Handler, allowed, guarded, matches, problem, refusal, session
+from streams.web.access import COOKIE, Gate, Handler, guarded, problem
 from streams.web.board import Board
 from streams.web.follow import Follower, Link
 from streams.web.server import served, wall_clock_ms
@@ -38,6 +39,8 @@ PUSH_S: Final = 0.5
 HEARTBEAT_PUSHES: Final = 10  # said again after so many pushes without news
 BROWSERS_MAX: Final = 50
 SESSION_S: Final = 12 * 3_600
+BODY_S: Final = 3.0  # a login form is a hundred bytes
+WRITE_S: Final = 30.0  # a browser that takes nothing for so long is asleep
 
 log = structlog.get_logger("flashcast.dashboard")
 
@@ -68,18 +71,24 @@ class Dashboard:
         return msgspec.json.encode(parts)
 
 
-def build(dashboard: Dashboard, settings: Settings) -> web.Application:
+def build(
+    dashboard: Dashboard,
+    settings: Settings,
+    now_ms: Callable[[], int] = wall_clock_ms,
+    write_s: float = WRITE_S,
+) -> web.Application:
     """The web application: page, state, stream and search."""
-    token = settings.web_token
+    gate = Gate(settings.web_token, now_ms)
 
     @web.middleware
     async def with_token(request: web.Request, handler: Handler) -> web.StreamResponse:
         open_to_all = request.path in ("/login", "/livez") or request.path.startswith("/static/")
-        if allowed(request, token) or (open_to_all and token is not None):
+        if (open_to_all and gate.guarded) or gate.admits(request):
             return await handler(request)
-        if token is not None and request.path == "/":
+        refusal = gate.refusal(request)
+        if refusal.status == 401 and request.path == "/":
             return web.FileResponse(STATIC / "login.html", status=401)
-        return refusal(token)
+        return refusal
 
     async def index(_: web.Request) -> web.StreamResponse:
         return web.FileResponse(STATIC / "dashboard.html")
@@ -91,13 +100,20 @@ def build(dashboard: Dashboard, settings: Settings) -> web.Application:
         return web.FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
 
     async def login(request: web.Request) -> web.StreamResponse:
-        offered = (await request.post()).get("token", "")
-        if token is None or not isinstance(offered, str) or not matches(token, offered.strip()):
-            return web.FileResponse(STATIC / "login.html", status=401)
+        try:
+            async with asyncio.timeout(BODY_S):
+                form = parse_qs((await request.read()).decode(errors="replace"))
+        except TimeoutError:
+            return problem(408, "the form did not come")
+        if not gate.takes(request, form.get("token", [""])[0]):
+            refusal = gate.refusal(request)
+            if refusal.status == 401:
+                return web.FileResponse(STATIC / "login.html", status=401)
+            return refusal
         response = web.Response(status=303, headers={"Location": "/"})
         response.set_cookie(
             COOKIE,
-            session(token),
+            gate.session(SESSION_S * 1_000),
             max_age=SESSION_S,
             httponly=True,
             samesite="Strict",
@@ -112,7 +128,7 @@ def build(dashboard: Dashboard, settings: Settings) -> web.Application:
     async def stream(request: web.Request) -> web.StreamResponse:
         if dashboard.browsers >= BROWSERS_MAX:
             return problem(503, f"{BROWSERS_MAX} browsers are connected: that is the limit")
-        return await _pushed(request, dashboard)
+        return await _pushed(request, dashboard, write_s)
 
     async def skus(request: web.Request) -> web.StreamResponse:
         return web.json_response(page.search(dashboard.board, request.query.get("q", "")))
@@ -126,7 +142,7 @@ def build(dashboard: Dashboard, settings: Settings) -> web.Application:
     app.router.add_post("/login", login)
     app.router.add_get("/livez", livez)
     app.router.add_get("/v1/state", state)
-    app.router.add_get("/v1/stream", stream)
+    app.router.add_get("/v1/stream", stream, allow_head=False)
     app.router.add_get("/v1/skus", skus)
     return app
 
@@ -139,7 +155,7 @@ def _selected(request: web.Request) -> tuple[str | None, int]:
     return request.query.get("sku") or None, horizon_ms
 
 
-async def _pushed(request: web.Request, dashboard: Dashboard) -> web.StreamResponse:
+async def _pushed(request: web.Request, dashboard: Dashboard, write_s: float) -> web.StreamResponse:
     """The state now, and again after every change, until the browser or the server leaves."""
     sku, horizon_ms = _selected(request)
     response = web.StreamResponse(
@@ -154,12 +170,16 @@ async def _pushed(request: web.Request, dashboard: Dashboard) -> web.StreamRespo
         while request.transport is not None and not request.transport.is_closing():
             key = dashboard.key()
             if key != sent or quiet >= HEARTBEAT_PUSHES:
-                await response.write(b"data: %s\n\n" % dashboard.state(sku, horizon_ms))
+                async with asyncio.timeout(write_s):
+                    await response.write(b"data: %s\n\n" % dashboard.state(sku, horizon_ms))
                 sent, quiet = key, 0
             quiet += 1
             await asyncio.sleep(PUSH_S)
     except (ConnectionResetError, asyncio.CancelledError):
         pass  # the browser left, or the server stops
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
     finally:
         dashboard.browsers -= 1
     return response

@@ -5,6 +5,7 @@ group. Probes carry no token (Kubernetes cannot give them a secret one): without
 yes or no, with it why.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,11 +17,14 @@ from aiohttp import web
 from streams.errors import ConfigurationError
 from streams.monitor import CONTENT_TYPE, Monitor
 from streams.settings import Settings
-from streams.web.access import Handler, allowed, guarded, problem, refusal
+from streams.web.access import Gate, Handler, guarded, problem
 from streams.web.capacity_feed import CapacityFeed, Held
 
 RETRY_AFTER_S: Final = "10"
 PROBES: Final = ("/livez", "/readyz")
+IDLE_S: Final = 20.0  # without a whole request: silent, between two, or slow with its headers
+LINGER_S: Final = 1.0  # for the rest of a body that nobody asked for
+CONNECTIONS_MAX: Final = 200
 
 
 class WorkerStatus(Protocol):
@@ -57,18 +61,18 @@ def build(
 ) -> web.Application:
     """The application. It follows `capacity-forecasts` for as long as it runs."""
     source = capacity if capacity is not None else CapacityFeed(settings)
-    token = settings.web_token
+    gate = Gate(settings.web_token, now_ms)
     services = {service.name for service in settings.services}
 
     @web.middleware
     async def with_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in PROBES or allowed(request, token):
+        if request.path in PROBES or gate.admits(request):
             return await handler(request)
-        return refusal(token)
+        return gate.refusal(request)
 
     def probe(request: web.Request, reasons: Sequence[str], name: str) -> web.Response:
         body: dict[str, object] = {name: not reasons}
-        if allowed(request, token):
+        if gate.admits(request):
             body["reasons"] = list(reasons)
         return web.json_response(body, status=503 if reasons else 200)
 
@@ -119,22 +123,47 @@ def _unavailable(error: str) -> web.Response:
     return response
 
 
+class _Full(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
 @contextlib.asynccontextmanager
-async def served(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+async def served(
+    app: web.Application, host: str, port: int, idle_s: float = IDLE_S
+) -> AsyncIterator[int]:
     """Serve `app` while the block runs; gives the port bound (`port` 0: a free one).
 
     Raises ConfigurationError when it cannot be bound.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=2.0,
+        keepalive_timeout=idle_s,
+        lingering_time=LINGER_S,
+        auto_decompress=False,  # no body is wanted that unpacks to a thousand times its size
+    )
     await runner.setup()
+    site: asyncio.Server | None = None
+
+    def connected() -> asyncio.Protocol:
+        assert runner.server is not None
+        return runner.server() if len(runner.server.connections) < CONNECTIONS_MAX else _Full()
+
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            site = await asyncio.get_running_loop().create_server(connected, host, port)
         except OSError as error:
             raise ConfigurationError(
                 f"FLASHCAST_WEB_PORT = {port}: cannot listen on {host}:{port} ({error.strerror}); "
                 "choose another port, or 0 for a free one"
             ) from None
-        yield int(runner.addresses[0][1])
+        yield int(site.sockets[0].getsockname()[1])
     finally:
+        if site is not None:
+            site.close()
         await runner.cleanup()

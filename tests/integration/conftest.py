@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from brokers import LAUNCHER, Kafka, create_topics, fresh_settings, launch
+from secured import PLAIN_PASSWORD, SecuredKafka
 
 from streams.embedded import EmbeddedBroker, binary
 from streams.errors import ConfigurationError
@@ -21,6 +22,31 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     try:
         cluster = json.loads(launch("start", "--dir", str(directory)))
         yield Kafka(directory, cluster["bootstrap_servers"])
+    finally:
+        launch("stop", "--dir", str(directory), "--kill")
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """Apache Kafka with TLS, passwords (SCRAM, and PLAIN for `plain`), certificates and ACLs."""
+    if not LAUNCHER:
+        pytest.skip("FLASHCAST_TEST_KAFKA does not name a launcher of Apache Kafka")
+    directory = tmp_path_factory.mktemp("secured") / "broker"
+    mechanisms = "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN"
+    plain = (
+        "listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain."
+        f'PlainLoginModule required user_plain="{PLAIN_PASSWORD}";'
+    )
+    try:
+        told = launch(
+            "start", "--dir", str(directory), "--secure", "--set", mechanisms, "--set", plain
+        )
+        cluster = json.loads(told)
+        kafka = SecuredKafka(
+            directory, cluster["bootstrap_servers"], cluster["mtls_bootstrap_servers"]
+        )
+        yield kafka
+        kafka.close()
     finally:
         launch("stop", "--dir", str(directory), "--kill")
 

@@ -19,10 +19,7 @@ from kafka import KafkaConsumer, TopicPartition
 from streams.reconcile import ReconcileReport, reconcile
 from streams.settings import Settings
 
-PROGRAM = (
-    "import sys; from streams.app import run_worker; from streams.settings import load; "
-    "sys.exit(run_worker(load()))"
-)
+COMMAND = [sys.executable, "-m", "streams.cli", "worker"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -69,7 +66,7 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM], env=self._environment, stdout=output, stderr=output
+                COMMAND, env=self._environment, stdout=output, stderr=output
             )
         return self
 
@@ -105,14 +102,20 @@ class WorkerProcess:
 
         until(ready, timeout_s, "ready")
 
+    def metrics(self) -> str:
+        """The text of `/metrics`; nothing when it cannot be asked."""
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        bearer = {"Authorization": f"Bearer {self._environment.get('FLASHCAST_WEB_TOKEN', '')}"}
+        try:
+            request = urllib.request.Request(url, headers=bearer)
+            with urllib.request.urlopen(request, timeout=2) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels; 0 when it cannot be asked."""
-        try:
-            url = f"http://127.0.0.1:{self.port}/metrics"
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            return 0.0
+        lines = self.metrics().splitlines()
         return sum(
             float(line.split()[-1]) for line in lines if line.startswith((name + "{", name + " "))
         )

@@ -11,6 +11,7 @@ from streams.cluster import Cluster, SystemClock
 from streams.core_thread import CoreThread
 from streams.custody import FAULTS_MAX, Custody
 from streams.emit import PlainEmitter
+from streams.errors import ConfigurationError
 from streams.monitor import Monitor
 from streams.owned import Owned
 from streams.pipeline import Pipeline
@@ -123,4 +124,22 @@ async def test_outputs_that_a_last_checkpoint_took_too_late_are_not_forgotten(
     await handing_over
     await busy
     assert not worker._custody.has(owned), "it went on without what was taken"
+    core.close()
+
+
+async def test_a_right_that_is_withdrawn_ends_the_worker_at_once(tmp_path: Path) -> None:
+    core, opens = CoreThread(), 0
+
+    async def open_partition(number: int) -> Owned:
+        nonlocal opens
+        opens += 1
+        return opened(load(partitions=1, data_dir=tmp_path))
+
+    custody = Custody(core, open_partition, QuietGroup(), Monitor(), SystemClock())
+    custody.assigned = {0}
+    await custody.restore(0, custody.term, asyncio.Semaphore(1))
+    error = ConfigurationError("worker may not Write topic demand-windows")
+    await custody.replace(custody.owned[0], error)
+    assert custody.failure is error
+    assert not custody.owned and opens == 1
     core.close()
