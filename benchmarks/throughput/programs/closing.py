@@ -18,3 +18,8 @@ class Clock:
         """The start of the first bucket that is not over."""
         reached_ms = min(self._reached[partition].values())
         return reached_ms - reached_ms % job.BUCKET_MS
+
+    def copy(self) -> "Clock":
+        copied = Clock()
+        copied._reached = [dict(one) for one in self._reached]
+        return copied
