@@ -120,7 +120,7 @@ CATALOGUE = (
         "orjson",
     ),
     _loop("dict", "by hand: orjson, dictionaries", "loop_dict.py", "orjson"),
-    _loop("numpy", "by hand: orjson by batch, bincount", "loop_numpy.py", "numpy"),
+    _loop("numpy", "by hand: msgspec by batch, bincount", "loop_numpy.py", "numpy"),
     _loop("polars", "by hand: read_ndjson, group_by", "loop_polars.py", "polars"),
     Program(
         "kafka-streams",
