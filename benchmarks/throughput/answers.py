@@ -89,6 +89,6 @@ def stretch(found: Windows, right: Int64s) -> Stretch | None:
 
 
 def _closable(right: Int64s) -> NDArray[np.bool_]:
-    closable = right[:, :3].any(axis=1)
+    closable: NDArray[np.bool_] = right[:, :3].sum(axis=1) > 0
     closable[CLOSABLE_BUCKETS * SKUS :] = False
     return closable

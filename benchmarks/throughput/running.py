@@ -11,7 +11,6 @@ from benchmarks.drills.fleet import ROOT, free_port
 from benchmarks.throughput import topics
 from benchmarks.throughput.answers import (
     Stretch,
-    Verdict,
     Windows,
     closable_windows,
     judged,
@@ -94,16 +93,16 @@ class Bench:
         try:
             if program.answers:
                 found = self._wait(process, output, inputs)
-                verdict: Verdict | str = judged(found, inputs.right)
-                right, part = verdict.right, stretch(found, inputs.right)
+                verdict = judged(found, inputs.right)
+                right, told, part = verdict.right, str(verdict), stretch(found, inputs.right)
                 row["windows"] = len(found.window)
             else:
-                right, part, verdict = _self_timed(process, inputs, "orjson" in program.arguments)
+                right, part, told = _self_timed(process, inputs, "orjson" in program.arguments)
         finally:
             process.end()
         row["answer_right"] = right
         if not right:
-            row["problem"] = f"{verdict}; exit code {process.exit_code}; {process.said()}"
+            row["problem"] = f"{told}; exit code {process.exit_code}; {process.said()}"
         if program.is_flashcast:
             row["outputs"] = self._outputs(inputs)
         topics.delete(

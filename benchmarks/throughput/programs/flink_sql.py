@@ -49,7 +49,7 @@ create table windows (
 QUERY = f"""
 insert into windows
 select sku,
-  timestampdiff(second, timestamp '1970-01-01 00:00:00', window_start) * 1000,
+  cast(timestampdiff(second, timestamp '1970-01-01 00:00:00', window_start) as bigint) * 1000,
   cast({job.BUCKET_MS} as bigint),
   count(*) filter (where topic = '{job.TOPICS[0]}'),
   count(*) filter (where topic = '{job.TOPICS[1]}'),
