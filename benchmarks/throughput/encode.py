@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.throughput.workload import TOPICS, Int64s, Workload
 from streams.codec.write import RecordBatch
 
-RECORDS_MAX = 5_000  # a batch stays below 900,000 bytes, an offset within two bytes
+RECORDS_MAX = 5_000  # a batch stays below 900,000 bytes
 SKU_DIGITS, USER_DIGITS, PRICE_DIGITS, TIME_DIGITS, ID_DIGITS = 6, 5, 5, 13, 12
 HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
@@ -22,6 +22,7 @@ Part = tuple[Matrix, Mask]
 
 class Encoded(NamedTuple):
     batch: RecordBatch
+    timestamp_ms: int  # that it must be sent with
     value_bytes: int  # of all its values together
 
 
@@ -32,7 +33,8 @@ def batches(work: Workload, kind: int, partition: int) -> Iterator[Encoded]:
     for begin in range(0, len(chosen), RECORDS_MAX):
         rows = chosen[begin : begin + RECORDS_MAX]
         records, value_bytes = _records(work, event_id, kind, rows)
-        yield Encoded(RecordBatch(records, len(rows)), value_bytes)
+        timestamp_ms = int(work.event_time_ms[rows[0]])
+        yield Encoded(RecordBatch(records, len(rows)), timestamp_ms, value_bytes)
 
 
 def _records(work: Workload, event_id: Int64s, kind: int, rows: Int64s) -> tuple[bytes, int]:
@@ -58,7 +60,8 @@ def _records(work: Workload, event_id: Int64s, kind: int, rows: Int64s) -> tuple
         parts += [text(b',"quantity":'), _number(work.quantity[rows], 1)]
     value, there = _joined([*parts, text(b"}")])
     key = [text(_varint(1 + SKU_DIGITS) + b"S"), _all_there(sku)]
-    framing = [text(b"\0\0"), _varints(np.arange(count))]  # attributes, time delta; offset delta
+    times_ms = work.event_time_ms[rows]
+    framing = [text(b"\0"), _varints(times_ms - times_ms[0]), _varints(np.arange(count))]
     body, body_there = _joined(
         [*framing, *key, _varints(there.sum(axis=1)), (value, there), text(b"\0")]
     )
@@ -93,11 +96,11 @@ def _hexadecimal(values: Int64s) -> Part:
 
 
 def _varints(values: Int64s) -> Part:
-    """Zigzag varints of numbers from 0 to 8191: one or two bytes."""
-    zigzag = 2 * values
-    long = zigzag > 127
-    matrix = np.stack([zigzag & 127 | long * 128, zigzag >> 7], axis=1).astype(np.uint8)
-    return matrix, np.stack([np.ones(len(values), np.bool_), long], axis=1)
+    """Zigzag varints of numbers from 0 to 1,048,575: one to three bytes."""
+    groups = (2 * values)[:, None] >> np.array([0, 7, 14])
+    goes_on = groups > 127
+    matrix = (groups & 127 | goes_on * 128).astype(np.uint8)
+    return matrix, np.hstack([np.ones((len(values), 1), np.bool_), goes_on[:, :2]])
 
 
 def _varint(value: int) -> bytes:

@@ -44,9 +44,9 @@ async def _publish(bootstrap_servers: str, names: list[str], work: Workload) -> 
     try:
         for kind, name in enumerate(names):
             for partition in range(PARTITIONS):
-                for batch, batch_value_bytes in batches(work, kind, partition):
-                    value_bytes += batch_value_bytes
-                    builder = batch.builder(time.time_ns() // 1_000_000, transactional=False)
+                for batch, timestamp_ms, bytes_of_values in batches(work, kind, partition):
+                    value_bytes += bytes_of_values
+                    builder = batch.builder(timestamp_ms, transactional=False)
                     await producer.send_batch(builder, name, partition=partition)
         await producer.flush()
     finally:

@@ -1,7 +1,8 @@
 """The seeded sale that every program counts, and the right answer, both as columns.
 
 80 % clicks, 15 % carts, 5 % orders; 10,000 SKUs, zipf with s = 1; event time spread evenly over 66
-buckets of ten seconds, however many events there are. Each topic is in the order of event time.
+buckets of ten seconds, however many events there are. Each topic is in the order of event time,
+and records carry it as their timestamps, by which some programs bring topics together.
 """
 
 from dataclasses import dataclass

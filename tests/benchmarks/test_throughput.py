@@ -46,15 +46,15 @@ def test_the_loaded_bytes_are_events_that_add_up_to_the_right_answer(right: Int6
     for kind in range(len(TOPICS)):
         for partition in range(PARTITIONS):
             last_ms, offset = 0, 0
-            for batch, of_values in batches(work, kind, partition):
+            for batch, timestamp_ms, of_values in batches(work, kind, partition):
                 said_bytes += of_values
-                for record in iter_records(batch.whole(offset, START_MS), 0):
+                for record in iter_records(batch.whole(offset, timestamp_ms), 0):
                     assert record.key is not None and record.value is not None
                     event = json.loads(record.value)
                     assert record.offset == offset
                     assert partition_of(record.key, PARTITIONS, "murmur2") == partition
                     assert event["sku"].encode() == record.key
-                    assert event["event_time_ms"] >= last_ms
+                    assert event["event_time_ms"] == record.timestamp_ms >= last_ms
                     assert ("quantity" in event) == (TOPICS[kind] != "clicks")
                     ids.add(event["event_id"])
                     value_bytes += len(record.value)
