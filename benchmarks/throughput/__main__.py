@@ -97,7 +97,7 @@ def _measured(
             runs[one.name].append(row)
             rate = row.get("events_per_s")
             said = f"{rate:,} events/s" if rate else "no rate"
-            said += f", {row['problem']}" if "problem" in row else ", right"
+            said += f", {row['problem'][:300]}" if "problem" in row else ", right"
             console.print(
                 f"round {number + 1}/{rounds} {one.name}: {said}", markup=False, highlight=False
             )
