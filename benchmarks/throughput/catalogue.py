@@ -173,7 +173,7 @@ CATALOGUE = (
         "faust_app.py",
         requirements="faust",
         package="faust-streaming",
-        events_max=200_000,
+        events_max=100_000,
     ),
 )
 

@@ -22,12 +22,9 @@ SETTINGS = {
     "fetch.wait.max.ms": "100",
 }
 tables = [
-    pw.io.kafka.read(
-        SETTINGS, topic, schema=Event, format="json", autocommit_duration_ms=200,
-        autogenerate_key=True,
-    )
+    pw.io.kafka.read(SETTINGS, topic, schema=Event, format="json", autocommit_duration_ms=200)
     for topic in job.TOPICS
-]  # fmt: skip
+]
 pw.io.register_input_synchronization_group(
     *(table.event_time_ms for table in tables), max_difference=job.BUCKET_MS // 2
 )
