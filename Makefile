@@ -6,13 +6,14 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 AUDIT := .audit
 
-.PHONY: help demo test lint bench drills simulate fuzz lock audit clean
+.PHONY: help demo test lint bench throughput drills simulate fuzz lock audit clean
 help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
 	@echo "make lint            format, lint, types, import direction"
 	@echo "make fuzz            every decoder against hostile bytes, guided by coverage (ARGS='--seconds 60')"
 	@echo "make bench           the benchmarks, as tables"
+	@echo "make throughput      the same job on flashcast and other programs, on Apache Kafka (ARGS=--list)"
 	@echo "make drills          faults under load on Apache Kafka, counted (ARGS='--list', '--quick')"
 	@echo "make lock            pin what the image installs anew, with digests"
 	@echo "make audit           hold the pins against the known vulnerabilities"
@@ -48,6 +49,9 @@ lint: $(TOOLS)
 bench: $(TOOLS)
 	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python -m benchmarks.$$(basename $$bench .py) || exit 1; done
 
+throughput: $(TOOLS)
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
 fuzz: $(TOOLS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev,fuzz]'
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
@@ -69,5 +73,5 @@ simulate: $(INSTALLED)
 	@$(BIN)/flashcast simulate-faults $(or $(ARGS),--seeds 2000)
 
 clean:
-	rm -rf $(VENV) $(AUDIT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(AUDIT) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find streams models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
