@@ -9,7 +9,7 @@ from streams.checkpoint import Restored, RestoreStats
 from streams.cluster import Cluster
 from streams.codec.decode import Fetch
 from streams.emit import emitter_for
-from streams.owned import Owned
+from streams.owned import CATCH_UP_BYTES, CLOSING_GAP_MS, Owned
 from streams.pipeline import Pipeline
 from streams.settings import load
 from streams.topics import CATALOG, CLICKS, INPUT_TOPICS
@@ -99,3 +99,16 @@ def test_a_checkpoint_is_due_after_the_interval_once_something_came(owned: Owned
     assert owned.due(monotonic_ms=6_000, interval_ms=1_000)
     owned.checkpoint = owned.pipeline.take()
     assert not owned.due(monotonic_ms=60_000, interval_ms=1_000)
+
+
+def test_a_closed_bucket_hurries_a_checkpoint_but_not_in_a_catch_up(owned: Owned) -> None:
+    owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
+    while owned.pipeline.work(1_000, 1_000):
+        pass
+    owned.taken_ms = 5_000
+    owned.pipeline._closed_since_take = True
+    assert not owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS - 1, interval_ms=1_000)
+    assert owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS, interval_ms=1_000)
+    owned.pipeline.offer(Fetch(CLICKS, 0, 12, 13, b" " * CATCH_UP_BYTES))
+    assert not owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS, interval_ms=1_000)
+    assert owned.due(monotonic_ms=6_000, interval_ms=1_000)
