@@ -53,33 +53,33 @@ class Stretch:
         return self.events / max(self.end_s - self.begin_s, 1e-3)
 
 
-def judged(found: Windows, right: Int64s) -> Verdict:
-    """`right` as `Workload.windows` gives it."""
+def judged(found: Windows, right: Int64s, buckets: int = CLOSABLE_BUCKETS) -> Verdict:
+    """`right` as `Workload.windows` gives it; the first `buckets` must be there."""
     known = (found.window >= 0) & (found.window < len(right))
     window = found.window[known]
     times = np.bincount(window, minlength=len(right))
     differs = (found.values[known] != right[window]).any(axis=1)
     return Verdict(
-        missing=int((_closable(right) & (times == 0)).sum()),
+        missing=int((_closable(right, buckets) & (times == 0)).sum()),
         double=int(np.maximum(times - 1, 0).sum()),
         wrong=int(differs.sum() + (~known).sum()),
     )
 
 
-def closable_windows(right: Int64s) -> int:
-    return int(_closable(right).sum())
+def closable_windows(right: Int64s, buckets: int = CLOSABLE_BUCKETS) -> int:
+    return int(_closable(right, buckets).sum())
 
 
-def stretch(found: Windows, right: Int64s) -> Stretch | None:
+def stretch(found: Windows, right: Int64s, buckets: int = CLOSABLE_BUCKETS) -> Stretch | None:
     """From a quarter to the whole of the events that closable windows cover; None: too few came."""
-    known = (found.window >= 0) & (found.window < CLOSABLE_BUCKETS * SKUS)
+    known = (found.window >= 0) & (found.window < buckets * SKUS)
     order = np.argsort(found.appended_ms[known], kind="stable")
     window, first = np.unique(found.window[known][order], return_index=True)
     appended_ms = found.appended_ms[known][order][first]
     order = np.argsort(appended_ms, kind="stable")
     appended_ms = appended_ms[order]
     covered = np.cumsum(right[window[order], :3].sum(axis=1))
-    total = int(right[_closable(right), :3].sum())
+    total = int(right[_closable(right, buckets), :3].sum())
     at = int(np.searchsorted(covered, WARM_UP_SHARE * total))
     if at >= len(covered):
         return None
@@ -88,7 +88,7 @@ def stretch(found: Windows, right: Int64s) -> Stretch | None:
     return Stretch(appended_ms[at] / 1_000, appended_ms[-1] / 1_000, int(covered[-1] - covered[at]))
 
 
-def _closable(right: Int64s) -> NDArray[np.bool_]:
+def _closable(right: Int64s, buckets: int) -> NDArray[np.bool_]:
     closable: NDArray[np.bool_] = right[:, :3].sum(axis=1) > 0
-    closable[CLOSABLE_BUCKETS * SKUS :] = False
+    closable[buckets * SKUS :] = False
     return closable

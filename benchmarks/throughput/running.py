@@ -92,9 +92,10 @@ class Bench:
         }
         try:
             if program.answers:
-                found = self._wait(process, output, inputs)
-                verdict = judged(found, inputs.right)
-                right, told, part = verdict.right, str(verdict), stretch(found, inputs.right)
+                found = self._wait(process, output, inputs, program.buckets)
+                verdict = judged(found, inputs.right, program.buckets)
+                part = stretch(found, inputs.right, program.buckets)
+                right, told = verdict.right, str(verdict)
                 row["windows"] = len(found.window)
             else:
                 right, part, told = _self_timed(process, inputs, "orjson" in program.arguments)
@@ -145,9 +146,9 @@ class Bench:
             application=group,
         )
 
-    def _wait(self, process: Process, output: str, inputs: Inputs) -> Windows:
+    def _wait(self, process: Process, output: str, inputs: Inputs, buckets: int) -> Windows:
         """Until all windows are there, or no more come."""
-        expected = closable_windows(inputs.right)
+        expected = closable_windows(inputs.right, buckets)
         ends = topics.EndOffsets(self._bootstrap_servers, output)
         began_s = changed_s = time.monotonic()
         total = read_at = 0
@@ -163,7 +164,7 @@ class Bench:
                 if total >= expected and quiet_s > QUIET_S and total != read_at:
                     read_at = total
                     found = read_windows(self._bootstrap_servers, output)
-                    if judged(found, inputs.right).missing == 0:
+                    if judged(found, inputs.right, buckets).missing == 0:
                         return found
         finally:
             ends.close()

@@ -28,6 +28,7 @@ windows = app.topic(job.OUTPUT, key_serializer="raw", value_serializer="raw")
 sums_of = app.Table("windows", partitions=job.PARTITIONS)  # "partition bucket SKU" -> sums
 kinds = {topic: kind for kind, topic in enumerate(job.TOPICS)}
 clock = Clock()
+closed_through_ms = [0] * job.PARTITIONS
 open_keys = [{} for _ in range(job.PARTITIONS)]  # bucket -> SKUs
 
 
@@ -79,8 +80,10 @@ async def count(stream):
         sums_of[key] = sums
         clock.reach(message.topic, partition, time_ms)
         open_ms = clock.open_bucket(partition)
-        for over_ms in sorted(start for start in open_keys[partition] if start < open_ms):
-            await emit(partition, over_ms)
+        if open_ms > closed_through_ms[partition]:
+            closed_through_ms[partition] = open_ms
+            for over_ms in sorted(start for start in open_keys[partition] if start < open_ms):
+                await emit(partition, over_ms)
 
 
 app.finalize()
