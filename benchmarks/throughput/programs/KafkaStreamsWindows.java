@@ -2,7 +2,7 @@
 // time on a RocksDB window store with a changelog; one record per SKU and window when it is over.
 //
 // What mattered: the store keeps ten minutes (with the default of a day a replay lost windows), max.task.idle.ms above 0
-// (or topics of one task do not advance together), no cache (it cost a quarter of the rate), large fetches and batches,
+// (or topics of one task do not advance together), no cache (it brought nothing), large fetches and batches,
 // and the check for windows that are over every 50 ms instead of every second of the wall clock.
 
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
