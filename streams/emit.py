@@ -312,6 +312,7 @@ class TransactionalEmitter(Emitter):
         offsets = await self._send(outputs, transactional=True)
         await producer.commit_transaction()
         if not await producer.last_is_over():
+            log.warning("coordinator lost, its last transaction is ended again", owner=self._role)
             await self._end({one.topic for one in outputs}, commit=True)
         return offsets
 
@@ -330,7 +331,6 @@ class TransactionalEmitter(Emitter):
         places = sorted((self._settings.topic(name), self._partition) for name in names)
         over = False
         while not over:
-            log.warning("transaction ended again", owner=self._role, commit=commit)
             await self._producer.end_hanging(places, commit=commit)
             over = await self._producer.last_is_over()
 

@@ -112,3 +112,13 @@ def test_a_closed_bucket_hurries_a_checkpoint_but_not_in_a_catch_up(owned: Owned
     owned.pipeline.offer(Fetch(CLICKS, 0, 12, 13, b" " * CATCH_UP_BYTES))
     assert not owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS, interval_ms=1_000)
     assert owned.due(monotonic_ms=6_000, interval_ms=1_000)
+
+
+def test_outputs_that_stop_the_core_do_not_wait_for_the_interval(owned: Owned) -> None:
+    owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
+    while owned.pipeline.work(1_000, 1_000):
+        pass
+    owned.taken_ms = 5_000
+    assert not owned.due(monotonic_ms=5_001, interval_ms=1_000)
+    owned.pipeline.outbox.waiting_bytes = owned.pipeline.settings.outputs_bytes_max + 1
+    assert owned.due(monotonic_ms=5_001, interval_ms=1_000)

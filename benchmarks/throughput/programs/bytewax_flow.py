@@ -74,19 +74,8 @@ def decoded(batch):
 
 
 def encoded(keyed):
-    _, (sku, start_ms, (clicks, carts, orders, units, revenue, price_sum)) = keyed
-    window = {
-        "sku": sku,
-        "bucket_start_ms": start_ms,
-        "bucket_ms": job.BUCKET_MS,
-        "clicks": clicks,
-        "carts": carts,
-        "orders": orders,
-        "units": units,
-        "revenue_cents": revenue,
-        "price_cents": job.mean_cents(price_sum, clicks + carts + orders),
-    }
-    return KafkaSinkMessage(sku.encode(), orjson.dumps(window))
+    _, (sku, start_ms, sums) = keyed
+    return KafkaSinkMessage(sku.encode(), orjson.dumps(job.window(sku, start_ms, sums)))
 
 
 flow = Dataflow("windows")

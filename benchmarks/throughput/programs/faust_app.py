@@ -40,20 +40,7 @@ def recover():
 
 async def emit(partition, start_ms):
     for sku in open_keys[partition].pop(start_ms):
-        clicks, carts, orders, units, revenue, price_sum = sums_of.pop(
-            f"{partition} {start_ms} {sku}"
-        )
-        window = {
-            "sku": sku,
-            "bucket_start_ms": start_ms,
-            "bucket_ms": job.BUCKET_MS,
-            "clicks": clicks,
-            "carts": carts,
-            "orders": orders,
-            "units": units,
-            "revenue_cents": revenue,
-            "price_cents": job.mean_cents(price_sum, clicks + carts + orders),
-        }
+        window = job.window(sku, start_ms, sums_of.pop(f"{partition} {start_ms} {sku}"))
         await windows.send(key=sku.encode(), value=orjson.dumps(window), partition=partition)
 
 

@@ -5,6 +5,8 @@ virtual environment, so it imports nothing but the standard library.
 import json
 import os
 import time
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 BOOTSTRAP = os.environ["BENCH_BOOTSTRAP"]
 PREFIX = os.environ["BENCH_PREFIX"]
@@ -42,6 +44,36 @@ PRODUCER = {
 def mean_cents(price_sum: int, events: int) -> int:
     """Rounded half up."""
     return (2 * price_sum + events) // (2 * events)
+
+
+def window(sku: str, start_ms: int, sums: Sequence[int]) -> dict[str, Any]:
+    """The record of a closed bucket; `sums`: clicks, carts, orders, units, revenue and the sum of
+    prices in cents.
+    """
+    clicks, carts, orders, units, revenue, price_sum = sums
+    return {
+        "sku": sku,
+        "bucket_start_ms": start_ms,
+        "bucket_ms": BUCKET_MS,
+        "clicks": clicks,
+        "carts": carts,
+        "orders": orders,
+        "units": units,
+        "revenue_cents": revenue,
+        "price_cents": mean_cents(price_sum, clicks + carts + orders),
+    }
+
+
+def by_place(messages: Iterable[Any]) -> dict[tuple[str, int], list[bytes]]:
+    """Values of librdkafka's messages by topic and partition, in order."""
+    places: dict[tuple[str, int], list[bytes]] = {}
+    for message in messages:
+        place = message.topic(), message.partition()
+        values = places.get(place)
+        if values is None:
+            values = places[place] = []
+        values.append(message.value())
+    return places
 
 
 class Ceiling:

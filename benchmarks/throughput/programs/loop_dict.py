@@ -45,18 +45,8 @@ def count(messages):
 
 
 def emit(partition, start_ms, bucket):
-    for sku, (clicks, carts, orders, units, revenue, price_sum) in bucket.items():
-        window = {
-            "sku": sku,
-            "bucket_start_ms": start_ms,
-            "bucket_ms": job.BUCKET_MS,
-            "clicks": clicks,
-            "carts": carts,
-            "orders": orders,
-            "units": units,
-            "revenue_cents": revenue,
-            "price_cents": job.mean_cents(price_sum, clicks + carts + orders),
-        }
+    for sku, sums in bucket.items():
+        window = job.window(sku, start_ms, sums)
         producer.produce(job.OUTPUT, orjson.dumps(window), sku, partition)
     producer.poll(0)
 

@@ -33,18 +33,6 @@ class Event(msgspec.Struct, gc=False):
 decode = msgspec.json.Decoder(list[Event]).decode
 
 
-def by_place(messages):
-    """Values by topic and partition, in order."""
-    places = {}
-    for message in messages:
-        place = message.topic(), message.partition()
-        values = places.get(place)
-        if values is None:
-            values = places[place] = []
-        values.append(message.value())
-    return places
-
-
 def count(topic, partition, values):
     events = decode(b"[" + b",".join(values) + b"]")
     row_of = rows[partition]
@@ -86,7 +74,7 @@ def emit(partition, start_ms, sums):
 
 
 while True:
-    for (topic, partition), values in by_place(consumer.consume(50_000, 0.1)).items():
+    for (topic, partition), values in job.by_place(consumer.consume(50_000, 0.1)).items():
         count(topic, partition, values)
     for partition, buckets in enumerate(windows):
         open_ms = clock.open_bucket(partition)

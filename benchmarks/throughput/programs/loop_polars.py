@@ -21,18 +21,6 @@ KEYS = ["bucket_start_ms", "sku"]
 NAMES = ["clicks", "carts", "orders"]
 
 
-def by_place(messages):
-    """Values by topic and partition, in order."""
-    places = {}
-    for message in messages:
-        place = message.topic(), message.partition()
-        values = places.get(place)
-        if values is None:
-            values = places[place] = []
-        values.append(message.value())
-    return places
-
-
 def count(topic, partition, values):
     kind = kinds[topic]
     schema = SCHEMA | ({"quantity": pl.Int64} if kind == 2 else {})
@@ -88,7 +76,7 @@ def emit(partition, open_ms):
 
 
 while True:
-    for (topic, partition), values in by_place(consumer.consume(BATCH, 0.1)).items():
+    for (topic, partition), values in job.by_place(consumer.consume(BATCH, 0.1)).items():
         count(topic, partition, values)
     for partition in range(job.PARTITIONS):
         open_ms = clock.open_bucket(partition)

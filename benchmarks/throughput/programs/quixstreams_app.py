@@ -46,18 +46,7 @@ def add(sums, event):
 
 
 def window(result, key, timestamp, headers):
-    clicks, carts, orders, units, revenue, price_sum = result["value"]
-    return {
-        "sku": key,
-        "bucket_start_ms": result["start"],
-        "bucket_ms": job.BUCKET_MS,
-        "clicks": clicks,
-        "carts": carts,
-        "orders": orders,
-        "units": units,
-        "revenue_cents": revenue,
-        "price_cents": job.mean_cents(price_sum, clicks + carts + orders),
-    }
+    return job.window(key, result["start"], result["value"])
 
 
 clicks, carts, orders = (source(kind, name) for kind, name in enumerate(job.TOPICS))
