@@ -135,7 +135,7 @@ class Bench:
             names = [settings.topic(name) for name in topics.OUTPUTS]
             topics.delete(self._bootstrap_servers, names)
             topics.create_anew(self._bootstrap_servers, output)
-            topic_admin.create(settings)
+            topics.create_rest(settings)
         else:
             topics.create_anew(self._bootstrap_servers, output)
 

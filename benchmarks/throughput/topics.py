@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiokafka import AIOKafkaProducer
 from kafka import KafkaConsumer, TopicPartition
@@ -11,6 +11,8 @@ from kafka.errors import TopicAlreadyExistsError
 
 from benchmarks.throughput.encode import batches
 from benchmarks.throughput.workload import PARTITIONS, SKUS, START_MS, TOPICS, Workload, sku_name
+from streams import topic_admin
+from streams.errors import BrokerError
 from streams.publish import Publisher
 from streams.records import CatalogEntry, StockLevel
 from streams.settings import Settings
@@ -19,7 +21,7 @@ from streams.topics import CAPACITY_SHARES, OUTPUT_TOPICS
 OUTPUTS = (*OUTPUT_TOPICS, CAPACITY_SHARES)  # of flashcast
 KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
 OUTPUT = {**KEPT, "message.timestamp.type": "LogAppendTime"}
-DELETION_TIMEOUT_S = 30.0
+DELETION_TIMEOUT_S, DELETION_POLL_S = 30.0, 0.2
 SALE_MS = 6 * 3_600_000
 
 
@@ -89,16 +91,26 @@ def create_anew(bootstrap_servers: str, name: str) -> None:
     delete(bootstrap_servers, [name])
     admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
     topic = NewTopic(name, PARTITIONS, 1, topic_configs=OUTPUT)
+    _once_deleted(lambda: admin.create_topics([topic]), TopicAlreadyExistsError)
+    admin.close()
+
+
+def create_rest(settings: Settings) -> None:
+    """What flashcast needs beside the topics that are there."""
+    _once_deleted(lambda: topic_admin.create(settings), BrokerError)
+
+
+def _once_deleted(create: Callable[[], object], refusal: type[Exception]) -> None:
+    """Brokers refuse a name for a while after they have said that it is gone."""
     deadline_s = time.monotonic() + DELETION_TIMEOUT_S
     while True:
         try:
-            admin.create_topics([topic])
-            break
-        except TopicAlreadyExistsError:  # the old one is still being deleted
+            create()
+            return
+        except refusal:
             if time.monotonic() > deadline_s:
                 raise
-            time.sleep(0.2)
-    admin.close()
+            time.sleep(DELETION_POLL_S)
 
 
 def delete(bootstrap_servers: str, names: Iterable[str]) -> None:
