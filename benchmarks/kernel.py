@@ -17,7 +17,8 @@ from streams.codec import kernel
 from streams.codec.batches import read_batches
 from streams.codec.columns import NameArrays
 from streams.codec.decode import START, Decoder, Position
-from streams.codec.write import encode_records, encode_rows, encode_windows
+from streams.codec.write import encode_records
+from streams.codec.write_columns import encode_rows, encode_windows
 
 SEED = 20261127
 ORDER = 2
@@ -93,10 +94,10 @@ def windows_ns() -> float:
     rng = np.random.default_rng(SEED)
     names = NameArrays.of([b"SKU%06d" % sku for sku in range(SKUS)])
     rows = rng.permutation(SKUS)
-    figures = [rng.integers(0, 1_000, SKUS) for _ in range(8)]
+    counts = rng.integers(0, 1_000, (SKUS, 8))
 
     def one_pass() -> None:
-        batches = encode_windows(NOW_MS, 10_000, names, rows, *figures)  # type: ignore[arg-type]
+        batches = encode_windows(NOW_MS, 10_000, names, rows, counts)
         assert sum(batch.count for batch in batches) == SKUS
 
     return median_ns(one_pass, SKUS)

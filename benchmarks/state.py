@@ -23,7 +23,7 @@ from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored
 from streams.cluster import Cluster
 from streams.codec.columns import NameArrays
-from streams.codec.write import encode_windows
+from streams.codec.write_columns import encode_windows
 from streams.emit import Emitter, emitter_for
 from streams.fetch_seam import seam_problem
 from streams.settings import Settings, load
@@ -42,9 +42,9 @@ NO_EVENTS = dict.fromkeys(topics.INPUT_TOPICS, 0)
 
 def checkpoint(step: int, rows: int) -> Checkpoint:
     """The first `rows` SKUs, all changed."""
-    counts = np.full(rows, step, np.int64)
+    counts = np.full((rows, 8), step, np.int64)
     batches = encode_windows(
-        1_700_000_000_000, 10_000, NameArrays.of(NAMES), np.arange(rows), *(counts,) * 8
+        1_700_000_000_000, 10_000, NameArrays.of(NAMES), np.arange(rows), counts
     )
     packed = SCHEMA.pack(
         {"cells": np.full((rows, 4, 7), step), "hidden": np.full((rows, 64), step, "f4")}

@@ -18,13 +18,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.checkpoint import Output
+from streams.cloud_events import encode_decision
 from streams.codec.write import encode_records
 from streams.decisions.capacity import ShareSum
 from streams.emit import Emitter, emitter_for
 from streams.errors import UNREADABLE, BrokerError, ConfigurationError
 from streams.fetching import client_options, isolation_level
 from streams.monitor import Monitor
-from streams.outbox import encode_decision
 from streams.outside import Outside
 from streams.records import EVENT_TIME_MS_MAX, CapacityForecast, CapacityShare
 from streams.settings import Settings

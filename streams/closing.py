@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from models.features import BucketInputs
 from streams.codec.columns import NameArrays
-from streams.codec.write import RecordBatch, encode_windows
+from streams.codec.write import RecordBatch
+from streams.codec.write_columns import encode_windows
 from streams.reference import Reference
 from streams.windows import ClosedBucket
 
@@ -67,20 +68,20 @@ def encode_bucket(
     in_stock_share: NDArray[np.float64],
 ) -> list[RecordBatch]:
     """The bucket's `demand-windows` records, one per active SKU."""
-    return encode_windows(
-        bucket.bucket_start_ms,
-        bucket_ms,
-        names,
-        bucket.rows,
-        bucket.clicks,
-        bucket.carts,
-        bucket.orders,
-        bucket.units,
-        bucket.revenue_cents,
-        bucket.price_cents,
-        reference.competitor_price_cents[bucket.rows],
-        np.rint(in_stock_share * bucket_ms).astype(np.int64),
+    counts = np.stack(
+        (
+            bucket.clicks,
+            bucket.carts,
+            bucket.orders,
+            bucket.units,
+            bucket.revenue_cents,
+            bucket.price_cents,
+            reference.competitor_price_cents[bucket.rows],
+            np.rint(in_stock_share * bucket_ms).astype(np.int64),
+        ),
+        axis=1,
     )
+    return encode_windows(bucket.bucket_start_ms, bucket_ms, names, bucket.rows, counts)
 
 
 def observed_events(bucket: ClosedBucket) -> list[int]:

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.cloud_events import refused_id
 from streams.codec.plain import Record
 from streams.recompute import Cell, Figures, Outcome, Place, Recomputed, Refusal
-from streams.records import DemandWindow, Refused, refused_id
+from streams.records import DemandWindow, Refused
 from streams.settings import Settings
 from streams.topics import DEAD_LETTERS, DEMAND_WINDOWS, EVENT_TOPICS, LATE_EVENTS
 

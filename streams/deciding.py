@@ -172,9 +172,9 @@ class Decider:
         return not self._expired(valid_ms, now_ms, "forecast", len(origin.rows))
 
     def decide(
-        self, origin: Origin, prediction: Prediction, names: list[bytes], now_ms: int
+        self, origin: Origin, prediction: Prediction, names: NameArrays, now_ms: int
     ) -> None:
-        """Emit forecasts, restocks and price changes at an origin; `names` are its rows' SKUs.
+        """Emit forecasts, restocks and price changes at an origin.
 
         What would be out of date already is counted, not emitted, and leaves no trace in the sums.
         """
@@ -182,22 +182,29 @@ class Decider:
             prediction.load_mean.sum(axis=0).tolist(),
             prediction.load_variance.sum(axis=0).tolist(),
         )
-        skus = [name.decode() for name in names]
+        rows = origin.rows
         valid_ms = origin.at_ms + self._forecast_validity_ms
-        if not self._expired(valid_ms, now_ms, "forecast", len(skus)):
-            empty = self.reference.has_stock[origin.rows]
-            empty &= self.ledger.on_hand(origin.rows, self.reference) == 0
-            for forecast in announcing.forecasts(
-                origin.at_ms, prediction, empty, skus, valid_ms, self.model_version
-            ):
-                self._outbox.add_decision(forecast)
-            self.counts["forecast"] += len(skus)
+        if not self._expired(valid_ms, now_ms, "forecast", len(rows)):
+            empty = self.reference.has_stock[rows]
+            empty &= self.ledger.on_hand(rows, self.reference) == 0
+            batches = announcing.forecasts(
+                origin.at_ms,
+                rows,
+                prediction,
+                empty,
+                names,
+                valid_ms,
+                self.model_version,
+                self._outbox.source,
+            )
+            self._outbox.add_batches(topics.DEMAND_FORECASTS, batches)
+            self.counts["forecast"] += len(rows)
             self.counts["fallback"] += int(prediction.fallback.sum())
         if self.settings.deciding:
-            self._decide_on_sale(origin, prediction, skus, now_ms)
+            self._decide_on_sale(origin, prediction, names, now_ms)
 
     def _decide_on_sale(
-        self, origin: Origin, prediction: Prediction, skus: list[str], now_ms: int
+        self, origin: Origin, prediction: Prediction, names: NameArrays, now_ms: int
     ) -> None:
         """Restocks and prices, of the SKUs whose sale is on."""
         rows, reference = origin.rows, self.reference
@@ -209,7 +216,6 @@ class Decider:
         if len(at):
             on_sale = Origin(origin.at_ms, rows[at])
             situation = self._situation(on_sale, prediction.taken(at))
-            names = [skus[index] for index in at.tolist()]
             self._restock(situation, names, now_ms)
             self._reprice(situation, names, now_ms)
 
@@ -240,7 +246,7 @@ class Decider:
             opening_until_ms=reference.sale_start_ms[rows] + self.settings.forecast_interval_ms,
         )
 
-    def _restock(self, situation: Situation, skus: list[str], now_ms: int) -> None:
+    def _restock(self, situation: Situation, names: NameArrays, now_ms: int) -> None:
         decisions = restock.decide(situation.restock_inputs(), self._restock_policy)
         chosen = np.flatnonzero(decisions.order_quantity > 0)
         valid_ms = situation.at_ms + self.settings.review_period_ms
@@ -248,21 +254,21 @@ class Decider:
         if not len(chosen) or self._expired(valid_ms, now_ms, "restock", len(chosen)):
             return
         events = announcing.restocks(
-            situation, decisions, chosen, skus, valid_ms, self.model_version
+            situation, decisions, chosen, names, valid_ms, self.model_version
         )
         for event in events:
             self._outbox.add_decision(event)
         self.restocks.add(situation.rows[chosen], situation.at_ms, decisions.order_quantity[chosen])
         self.counts["restock"] += len(chosen)
 
-    def _reprice(self, situation: Situation, skus: list[str], now_ms: int) -> None:
+    def _reprice(self, situation: Situation, names: NameArrays, now_ms: int) -> None:
         decisions = price.decide(situation.price_inputs(), self._price_policy)
         chosen = np.flatnonzero(decisions.changed)
         valid_ms = situation.at_ms + self.settings.review_period_ms
         if not len(chosen) or self._expired(valid_ms, now_ms, "price_change", len(chosen)):
             return
         adjustments = announcing.prices(
-            situation, decisions, chosen, skus, valid_ms, self.model_version
+            situation, decisions, chosen, names, valid_ms, self.model_version
         )
         for adjustment in adjustments:
             self._outbox.add_decision(adjustment)

@@ -28,6 +28,7 @@ from aiokafka.errors import (
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
+from streams.cloud_events import rfc3339
 from streams.denied import causes_of, may_not
 from streams.errors import (
     BrokerError,
@@ -36,7 +37,6 @@ from streams.errors import (
     FlashcastError,
     StateError,
 )
-from streams.outbox import rfc3339
 from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog

@@ -1,93 +1,24 @@
-"""Outputs waiting for the next checkpoint, and how they look on the wire.
-
-Forecasts, decisions, late events and dead letters are CloudEvents 1.0 in Kafka's binary mode:
-attributes as `ce_` headers, the record as JSON. `demand-windows` come as finished batches, without
-headers.
-"""
+"""Outputs waiting for the next checkpoint; windows and forecasts come as finished batches."""
 
 import base64
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import msgspec
 
 from streams import topics
 from streams.checkpoint import Output
+from streams.cloud_events import (
+    Decision,
+    Encoded,
+    cloud_event_headers,
+    encode_decision,
+    refused_id,
+)
 from streams.codec.decode import Original
 from streams.codec.pseudonyms import Pseudonyms
 from streams.codec.write import BatchWriter, RecordBatch
-from streams.records import (
-    CapacityForecast,
-    CapacityShare,
-    DemandForecast,
-    PriceAdjustment,
-    Refused,
-    RestockEvent,
-    decision_id,
-    refused_id,
-)
-
-CONTENT_TYPE: Final = ("content-type", b"application/json")
-SPEC_VERSION: Final = ("ce_specversion", b"1.0")
-CE_TYPES: Final = {
-    topics.DEMAND_FORECASTS: "flashcast.demand-forecast.v1",
-    topics.RESTOCK_EVENTS: "flashcast.restock.v1",
-    topics.PRICE_ADJUSTMENTS: "flashcast.price-adjustment.v1",
-    topics.CAPACITY_FORECASTS: "flashcast.capacity-forecast.v1",
-    topics.LATE_EVENTS: "flashcast.late-event.v1",
-    topics.DEAD_LETTERS: "flashcast.dead-letter.v1",
-}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
-_LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
-
-Decision = DemandForecast | RestockEvent | PriceAdjustment | CapacityForecast
-_TOPIC_OF: Final[dict[type, str]] = {
-    DemandForecast: topics.DEMAND_FORECASTS,
-    RestockEvent: topics.RESTOCK_EVENTS,
-    PriceAdjustment: topics.PRICE_ADJUSTMENTS,
-    CapacityForecast: topics.CAPACITY_FORECASTS,
-}
-Headers = list[tuple[str, bytes]]
-Encoded = tuple[bytes | None, bytes | None, Headers]
-
-
-def rfc3339(time_ms: int) -> str:
-    """The UTC time as CloudEvents wants it, to the millisecond; the nearest that can be written for
-    a record timestamp outside the years 1 to 9999, which brokers let pass.
-    """
-    writable_ms = min(max(time_ms, _FIRST_MS), _LAST_MS)
-    stamp = _EPOCH + timedelta(milliseconds=writable_ms)
-    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def cloud_event_headers(topic: str, event_id: str, source: str, time_ms: int) -> Headers:
-    """The CloudEvents attributes of one record on a logical output topic."""
-    return [
-        ("ce_id", event_id.encode()),
-        ("ce_type", CE_TYPES[topic].encode()),
-        ("ce_source", source.encode()),
-        ("ce_time", rfc3339(time_ms).encode()),
-        SPEC_VERSION,
-        CONTENT_TYPE,
-    ]
-
-
-def encode_decision(record: Decision, source: str) -> tuple[str, Encoded]:
-    """(logical topic, encoded record) of a forecast or decision.
-
-    Its id depends on nothing that a rerun changes.
-    """
-    topic = _TOPIC_OF[type(record)]
-    key, origin_ms = (
-        (record.service, record.as_of_ms)
-        if isinstance(record, CapacityForecast)
-        else (record.sku, record.origin_ms)
-    )
-    headers = cloud_event_headers(topic, decision_id(topic, key, origin_ms), source, origin_ms)
-    return topic, (key.encode(), msgspec.json.encode(record), headers)
+from streams.records import CapacityShare, Refused
 
 
 def refused_record(
@@ -147,7 +78,7 @@ class Outbox:
     """Collects the outputs of one partition in the order in which they arose."""
 
     def __init__(self, source: str, dead_letter_bytes_max: int, pseudonyms: Pseudonyms) -> None:
-        self._source = source
+        self.source = source
         self._pseudonyms = pseudonyms
         self._bytes_max = dead_letter_bytes_max
         self._batches: list[Output] = []
@@ -155,13 +86,13 @@ class Outbox:
         self.waiting_bytes = 0
 
     def add_batches(self, topic: str, batches: list[RecordBatch]) -> None:
-        """Finished batches, such as a bucket's windows."""
+        """Finished batches, such as a bucket's windows or an origin's forecasts."""
         self._batches += [Output(topic, batch) for batch in batches]
         self.waiting_bytes += sum(len(batch.body) for batch in batches)
 
     def add_decision(self, record: Decision) -> None:
         """A forecast or decision."""
-        topic, encoded = encode_decision(record, self._source)
+        topic, encoded = encode_decision(record, self.source)
         self._add(topic, encoded)
 
     def add_share(self, share: CapacityShare) -> None:
@@ -183,7 +114,7 @@ class Outbox:
             topic, partition, original, reason, detail, self._bytes_max, self._pseudonyms
         )
         event_id = refused_id(topic, partition, original.offset)
-        headers = cloud_event_headers(to_topic, event_id, self._source, original.timestamp_ms)
+        headers = cloud_event_headers(to_topic, event_id, self.source, original.timestamp_ms)
         key = None if refused.key is None else base64.b64decode(refused.key)
         self._add(to_topic, (key, msgspec.json.encode(refused), headers))
 

@@ -268,7 +268,7 @@ class Pipeline:
     def decide(self, origin: Origin, prediction: Prediction, now_ms: int) -> None:
         """Emit forecasts and decisions of the SKUs that were active since the last origin."""
         self._closed_since_take = True
-        self.decider.decide(origin, prediction, self.skus.names.several(origin.rows), now_ms)
+        self.decider.decide(origin, prediction, self.skus.names, now_ms)
 
     # -- checkpoints
 

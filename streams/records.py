@@ -5,7 +5,6 @@ cents, time in milliseconds since 1970 (UTC), both integers. The schemas that `f
 prints come from these types.
 """
 
-import uuid
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -257,18 +256,3 @@ class Refused(Struct, frozen=True):
     value_length: int
     value_sha256: str
     truncated: bool
-
-
-NAMESPACE: Final = uuid.UUID("6f3c2f57-5d0f-5b7e-9a54-2d8f3f0f7c11")
-
-
-def decision_id(kind: str, key: str, origin_ms: int) -> str:
-    """The `ce_id` of a forecast or decision: UUIDv5 of (kind, SKU or service, origin), so a
-    repeat is recognisable.
-    """
-    return str(uuid.uuid5(NAMESPACE, f"{kind}|{key}|{origin_ms}"))
-
-
-def refused_id(topic: str, partition: int, offset: int) -> str:
-    """The `ce_id` of a late event or dead letter: UUIDv5 of where the record lies."""
-    return str(uuid.uuid5(NAMESPACE, f"{topic}|{partition}|{offset}"))

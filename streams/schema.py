@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from streams import topics
+from streams.cloud_events import CE_TYPES
 from streams.errors import ConfigurationError, Reason
-from streams.outbox import CE_TYPES
 from streams.records import (
     CapacityForecast,
     Cart,

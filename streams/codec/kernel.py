@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.codec import write
+from streams.codec import write_columns
 from streams.codec.columns import Bytes, Columns, Int64s, NameArrays, UInt64s
 from streams.codec.compiled import Memory, byte, compiled, inlined, signed, word
 from streams.codec.event_kernel import SURE_WITH_UNKNOWN, UNSURE, scan_event
@@ -286,8 +286,8 @@ def warm_up() -> None:
     """Compiles all there is to compile, or finds it on disk: some seconds, or a fraction of one."""
     names = NameArrays.of([b"warm"])
     rows = np.zeros(1, np.int64)
-    (batch,) = write.encode_rows(names, rows, np.zeros((1, 1), np.uint8))
-    write.encode_windows(0, 1, names, rows, rows, rows, rows, rows, rows, rows, rows, rows)
+    (batch,) = write_columns.encode_rows(names, rows, np.zeros((1, 1), np.uint8))
+    write_columns.encode_windows(0, 1, names, rows, np.zeros((1, 8), np.int64))
     data = np.frombuffer(batch.whole(0, 0), np.uint8)
     place = np.array([0, 0, HEADER_BYTES], np.int64)
     decode(data, 0, 0, 0, (0, 0), place, Columns.of(1))

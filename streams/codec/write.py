@@ -1,28 +1,19 @@
-"""Record batches to produce: plain records one by one, windows and changelog rows in one pass."""
+"""Record batches to produce, of records that come one by one; `write_columns` makes those of many
+alike.
+"""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-import msgspec
-import numpy as np
 from aiokafka.record.util import calc_crc32c
-
-from models.jit import COMPILED
-from streams.codec.columns import Bytes, Int64s, NameArrays
-from streams.records import SKU_BYTES_MAX, DemandWindow
-
-if COMPILED:
-    from streams.codec import write_kernel
 
 HEADER_BYTES: Final = 61
 BYTES_MAX: Final = 900_000  # below the broker's own limit for a batch, which is 1 MiB by default
 _FRAME: Final = Struct(">qiibI")  # base offset, length, leader epoch, magic, CRC
 _BODY: Final = Struct(">hiqqqhii")  # attributes ... record count: what the CRC covers
 _TRANSACTIONAL: Final = 0x10
-_WINDOW_BYTES_MAX: Final = 640  # a record without its SKU: names of fields, ten integers, framing
-_FRAMING_BYTES_MAX: Final = 64
 _PRODUCER_UNKNOWN: Final = (-1, -1, -1)  # id, epoch, base sequence
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -158,125 +149,26 @@ def encode_records(
     return [batch for batch in (*batches, writer.finish()) if batch is not None]
 
 
-def encode_windows(
-    bucket_start_ms: int,
-    bucket_ms: int,
-    names: NameArrays,
-    rows: Int64s,
-    clicks: Int64s,
-    carts: Int64s,
-    orders: Int64s,
-    units: Int64s,
-    revenue_cents: Int64s,
-    price_cents: Int64s,
-    competitor_price_cents: Int64s,
-    in_stock_ms: Int64s,
-    bytes_max: int = BYTES_MAX,
-) -> list[RecordBatch]:
-    """`demand-windows` of one closed bucket: one DemandWindow a row, key = SKU, no headers.
-
-    All arrays are [n], in the order of `rows`.
-    """
-    figures = np.stack(
-        (
-            clicks,
-            carts,
-            orders,
-            units,
-            revenue_cents,
-            price_cents,
-            competitor_price_cents,
-            in_stock_ms,
-        ),
-        axis=1,
-    ).astype(np.int64, copy=False)
-    assert figures.min(initial=0) >= 0, "counts, money and times of a window are never negative"
-    _require_room(names, rows)
-    if not COMPILED:
-        return _plain_windows(bucket_start_ms, bucket_ms, names, rows, figures, bytes_max)
-    record_bytes_max = 6 * SKU_BYTES_MAX + _WINDOW_BYTES_MAX
-    return _filled(
-        lambda first, out, room: write_kernel.windows(
-            first, names, rows, (bucket_start_ms, bucket_ms), figures, out, room
-        ),
-        len(rows),
-        record_bytes_max,
-        bytes_max,
-    )
-
-
-def encode_rows(
-    names: NameArrays, rows: Int64s, values: Bytes, bytes_max: int = BYTES_MAX
-) -> list[RecordBatch]:
-    """Changelog records: key = the row's SKU, value = `values[i]`, uint8 [n, W], of `rows[i]`."""
-    _require_room(names, rows)
-    if not COMPILED:
-        return encode_records(
-            ((names.name(row), values[i].tobytes(), ()) for i, row in enumerate(rows.tolist())),
-            bytes_max,
-        )
-    return _filled(
-        lambda first, out, room: write_kernel.rows(first, names, rows, values, out, room),
-        len(rows),
-        values.shape[1] + SKU_BYTES_MAX + _FRAMING_BYTES_MAX,
-        bytes_max,
-    )
-
-
-def _require_room(names: NameArrays, rows: Int64s) -> None:
-    """The kernels write where they are told to: room is made for names of SKU_BYTES_MAX."""
-    assert names.length[rows].max(initial=0) <= SKU_BYTES_MAX, "a SKU longer than the contract's"
-
-
-def _filled(
-    put: Callable[[int, Bytes, int], tuple[int, int]],
-    total: int,
-    record_bytes_max: int,
-    bytes_max: int,
-) -> list[RecordBatch]:
-    """Batches of `total` records: `put(first, out, room)` fills one and says (bytes, records)."""
-    room = bytes_max - HEADER_BYTES
-    size = min(room, total * record_bytes_max) + record_bytes_max
-    out = np.empty(size, np.uint8)
-    batches: list[RecordBatch] = []
-    first = 0
-    while first < total:
-        filled, count = put(first, out, room)
-        batches.append(RecordBatch(out[:filled].tobytes(), count))
-        first += count
-    return batches
-
-
-def _plain_windows(
-    bucket_start_ms: int,
-    bucket_ms: int,
-    names: NameArrays,
-    rows: Int64s,
-    figures: Int64s,
-    bytes_max: int,
-) -> list[RecordBatch]:
-    """What the kernel does, record by record: its meaning, and for where there is no compiler."""
-    records: list[tuple[bytes, bytes, Headers]] = []
-    for row, values in zip(rows.tolist(), figures.tolist(), strict=True):
-        name = names.name(row)
-        window = DemandWindow(name.decode(), bucket_start_ms, bucket_ms, *values)
-        records.append((name, msgspec.json.encode(window), ()))
-    return encode_records(records, bytes_max)
-
-
 def _record(index: int, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
     """One record: length, attributes, timestamp delta 0, offset delta, key, value, headers."""
     body = bytearray(b"\x00\x00")
     _put_varint(body, index)
     _put_bytes(body, key)
     _put_bytes(body, value)
-    _put_varint(body, len(headers))
-    for name, content in headers:
-        _put_bytes(body, name.encode())
-        _put_bytes(body, content)
+    body += headers_of(headers)
     length = bytearray()
     _put_varint(length, len(body))
     return bytes(length + body)
+
+
+def headers_of(headers: Headers) -> bytes:
+    """Headers as the end of a record: their number, then each one's name and content."""
+    end = bytearray()
+    _put_varint(end, len(headers))
+    for name, content in headers:
+        _put_bytes(end, name.encode())
+        _put_bytes(end, content)
+    return bytes(end)
 
 
 def _put_bytes(out: bytearray, data: bytes | None) -> None:

@@ -1,10 +1,10 @@
-"""Arrays to the records of a batch in one compiled pass: `demand-windows` and changelog rows.
+"""Arrays to the records of a batch in one compiled pass: from a template, and changelog rows.
 
-A record is laid out as drawn in `plain`, with no timestamp of its own and no headers. Its size is
-worked out before a byte is written, so that nothing is written that does not fit.
+A record is laid out as drawn in `plain`, with no timestamp of its own. Its size is worked out
+before a byte is written, so that nothing is written that does not fit.
 """
 
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,51 +21,61 @@ from streams.codec.compiled import (
     word,
 )
 
-FIELDS: Final = (
-    "bucket_start_ms",
-    "bucket_ms",
-    "clicks",
-    "carts",
-    "orders",
-    "units",
-    "revenue_cents",
-    "price_cents",
-    "competitor_price_cents",
-    "in_stock_ms",
-)
 _U = np.uint64
 Item = TypeVar("Item", bound=np.generic)
-_PIECES: Final = [b'{"sku":"', b'","' + FIELDS[0].encode() + b'":'] + [
-    b',"' + name.encode() + b'":' for name in FIELDS[1:]
-]
 SLACK: Final = 8  # bytes that may be written, or read, beyond the end of what is meant
-_LITERALS: Final = np.frombuffer(b"".join(_PIECES) + bytes(SLACK), np.uint8)
-_LITERAL_SIZES: Final = np.array([len(piece) for piece in _PIECES], np.int64)
-_LITERAL_ENDS: Final = np.cumsum(_LITERAL_SIZES)
-_LITERALS_SIZE: Final = int(_LITERAL_ENDS[-1])
+INTEGER: Final = 0  # kinds of columns
+THOUSANDTHS: Final = 1
+CHOICE: Final = 2
+ID_TEXT_BYTES: Final = 36  # 32 hexadecimal digits, and a dash after 8, 12, 16 and 20 of them
 _QUOTE: Final = 0x22
 _BACKSLASH: Final = 0x5C
 _HEX: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 _SHORT: Final = np.frombuffer(b"\0\0\0\0\0\0\0\0btn\0fr", np.uint8)  # \b \t \n \f \r
 
 
-def windows(
+class Layout(NamedTuple):
+    """A template for the kernel: piece i of all its texts is `texts[at[i] : at[i] + size[i]]`.
+
+    With k columns: piece 0, SKU, piece 1, column 0, piece 2, ... column k - 1, piece k + 1 are the
+    value; piece k + 2 and piece k + 3 the headers before and after the id; then the choices.
+    """
+
+    kinds: Int64s
+    texts: Bytes
+    at: Int64s
+    size: Int64s
+
+
+def templated(
     first: int,
     names: NameArrays,
     rows: Int64s,
-    fixed: tuple[int, int],
-    figures: Int64s,
+    layout: Layout,
+    columns: Int64s,
+    ids: Bytes,
     out: Bytes,
     room: int,
 ) -> tuple[int, int]:
     """Records of rows[first:] into `out` until `room` is full, one at least; (bytes, records).
 
-    `fixed` is (bucket_start_ms, bucket_ms); `figures` int64 [n, 8], the rest of FIELDS. `out` has
-    room for one more of the largest records than `room` says.
+    `columns` int64 [n, k], none negative; `ids` uint8 [n, 16], or [0, 16] for records without.
+    `out` has room for one more of the largest records than `room` says.
     """
-    blob, at, length = _normal(names)
-    return _put_windows(
-        first, blob, at, length, _constant(rows, np.int64), fixed, figures, _LITERALS, out, room
+    return _put_templated(
+        first,
+        _normal(names),
+        _constant(rows, np.int64),
+        Layout(
+            _constant(layout.kinds, np.int64),
+            _constant(layout.texts, np.uint8),
+            _constant(layout.at, np.int64),
+            _constant(layout.size, np.int64),
+        ),
+        _constant(columns, np.int64),
+        _constant(ids, np.uint8),
+        out,
+        room,
     )
 
 
@@ -94,50 +104,64 @@ def _constant(array: NDArray[Item], dtype: type[Item]) -> NDArray[Item]:
 
 
 @compiled
-def _put_windows(
+def _put_templated(
     first: int,
-    blob: Bytes,
-    name_at: Int64s,
-    name_length: NDArray[np.int32],
+    name_arrays: NameArrays,
     rows: Int64s,
-    fixed: tuple[int, int],
-    figures: Int64s,
-    literals: Bytes,
+    layout: Layout,
+    columns: Int64s,
+    ids: Bytes,
     out: Bytes,
     room: int,
 ) -> tuple[int, int]:
-    names = Memory(blob.ctypes.data, len(blob))
-    texts = Memory(literals.ctypes.data, len(literals))
+    names = Memory(name_arrays.blob.ctypes.data, len(name_arrays.blob))
+    texts = Memory(layout.texts.ctypes.data, len(layout.texts))
     target = Memory(out.ctypes.data, len(out))
-    fixed_digits = _digits(fixed[0]) + _digits(fixed[1])
+    id_bytes = Memory(ids.ctypes.data, ids.size)
+    kinds, piece_at, piece_size = layout.kinds, layout.at, layout.size
+    width = len(kinds)
+    fixed_size = 0
+    for j in range(width + 2):
+        fixed_size += piece_size[_U(j)]
+    headers_size = piece_size[_U(width + 2)] + piece_size[_U(width + 3)]
+    if len(ids) > 0:
+        headers_size += ID_TEXT_BYTES
     at = count = 0
     for i in range(first, len(rows)):
         row = _U(rows[_U(i)])
         k = _U(i)
-        key_at = name_at[row]
-        key_size = signed(name_length[row])
+        key_at = name_arrays.at[row]
+        key_size = signed(name_arrays.length[row])
         text_size = _escaped_size(names, key_at, key_size)
-        value_size = _LITERALS_SIZE + 1 + text_size + fixed_digits
-        for j in range(figures.shape[1]):
-            value_size += _digits(figures[k, _U(j)])
-        length = _record_length(count, key_size, value_size)
+        value_size = fixed_size + text_size
+        for j in range(width):
+            value_size += _field_size(kinds[_U(j)], columns[k, _U(j)], piece_size)
+        length = _record_length(count, key_size, value_size, headers_size)
         if count > 0 and at + _varint_size(length) + length > room:
             break
         at = _put_start(target, at, length, count, names, key_at, key_size, value_size)
-        at = _put_copy(target, at, texts, 0, _LITERAL_SIZES[0])
+        at = _put_copy(target, at, texts, piece_at[0], piece_size[0])
         if text_size == key_size:
             at = _put_copy(target, at, names, key_at, key_size)
         else:
             at = _put_escaped(target, at, names, key_at, key_size)
-        for j in range(figures.shape[1] + 2):
+        for j in range(width):
             piece = _U(j + 1)
-            size = _LITERAL_SIZES[piece]
-            at = _put_copy(target, at, texts, _LITERAL_ENDS[piece] - size, size)
-            number = fixed[0] if j == 0 else (fixed[1] if j == 1 else figures[k, _U(j - 2)])
-            at = _put_number(target, at, number)
-        put_byte(target, at, 0x7D)  # the closing brace
-        put_byte(target, at + 1, 0)  # no headers
-        at += 2
+            at = _put_copy(target, at, texts, piece_at[piece], piece_size[piece])
+            number = columns[k, _U(j)]
+            if kinds[_U(j)] == CHOICE:
+                piece = _U(number)
+                at = _put_copy(target, at, texts, piece_at[piece], piece_size[piece])
+            elif kinds[_U(j)] == THOUSANDTHS:
+                at = _put_thousandths(target, at, number)
+            else:
+                at = _put_number(target, at, number)
+        for j in range(width + 1, width + 3):
+            at = _put_copy(target, at, texts, piece_at[_U(j)], piece_size[_U(j)])
+        if len(ids) > 0:
+            at = _put_id(target, at, id_bytes, i * ids.shape[1])
+        piece = _U(width + 3)
+        at = _put_copy(target, at, texts, piece_at[piece], piece_size[piece])
         count += 1
     return at, count
 
@@ -161,7 +185,7 @@ def _put_rows(
     for i in range(first, len(rows)):
         row = _U(rows[_U(i)])
         key_size = signed(name_length[row])
-        length = _record_length(count, key_size, value_size)
+        length = _record_length(count, key_size, value_size, 1)
         if count > 0 and at + _varint_size(length) + length > room:
             break
         at = _put_start(target, at, length, count, names, name_at[row], key_size, value_size)
@@ -173,10 +197,10 @@ def _put_rows(
 
 
 @inlined
-def _record_length(index: int, key_size: int, value_size: int) -> int:
-    """Of attributes, timestamp delta, offset delta, key, value and the number of headers."""
+def _record_length(index: int, key_size: int, value_size: int, headers_size: int) -> int:
+    """Of attributes, timestamp delta, offset delta, key, value, and headers with their number."""
     keys = _varint_size(key_size) + key_size
-    return 2 + _varint_size(index) + keys + _varint_size(value_size) + value_size + 1
+    return 2 + _varint_size(index) + keys + _varint_size(value_size) + value_size + headers_size
 
 
 @inlined
@@ -258,6 +282,47 @@ def _put_number(out: Memory, at: int, number: int) -> int:
         left = quotient
         place -= 1
     return end
+
+
+@inlined
+def _field_size(kind: int, number: int, piece_size: Int64s) -> int:
+    if kind == CHOICE:
+        return piece_size[_U(number)]  # type: ignore[no-any-return]
+    if kind == THOUSANDTHS:
+        return _digits(number // 1_000) + 1 + _decimals(number % 1_000)
+    return _digits(number)
+
+
+@inlined
+def _decimals(thousandths: int) -> int:
+    """Digits after the point: as few as say it, one at least."""
+    if thousandths % 100 == 0:
+        return 1
+    return 2 if thousandths % 10 == 0 else 3
+
+
+@inlined
+def _put_thousandths(out: Memory, at: int, number: int) -> int:
+    at = _put_number(out, at, number // 1_000)
+    rest = number % 1_000
+    put_byte(out, at, 0x2E)  # the point
+    put_byte(out, at + 1, 0x30 + rest // 100)
+    put_byte(out, at + 2, 0x30 + rest // 10 % 10)
+    put_byte(out, at + 3, 0x30 + rest % 10)
+    return at + 1 + _decimals(rest)
+
+
+@inlined
+def _put_id(out: Memory, at: int, ids: Memory, id_at: int) -> int:
+    for place in range(16):
+        if place in (4, 6, 8, 10):
+            put_byte(out, at, 0x2D)  # a dash
+            at += 1
+        c = byte(ids, id_at + place)
+        put_byte(out, at, signed(_HEX[_U(c >> 4)]))
+        put_byte(out, at + 1, signed(_HEX[_U(c & 15)]))
+        at += 2
+    return at
 
 
 @inlined

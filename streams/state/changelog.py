@@ -16,7 +16,8 @@ import numpy as np
 
 from streams.checkpoint import Checkpoint
 from streams.codec.columns import NameArrays
-from streams.codec.write import RecordBatch, encode_records, encode_rows
+from streams.codec.write import RecordBatch, encode_records
+from streams.codec.write_columns import encode_rows
 from streams.state import marker as markers
 from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY
 

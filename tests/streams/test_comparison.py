@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.cloud_events import refused_id
 from streams.codec.plain import Record
 from streams.comparison import LISTED_MAX, Differences, PartitionComparison, Tally
 from streams.placement import Placement
 from streams.recompute import Outcome, PartitionRules, Recomputed
-from streams.records import DemandWindow, Refused, refused_id
+from streams.records import DemandWindow, Refused
 from streams.settings import Settings, load
 from streams.topics import DEAD_LETTERS, LATE_EVENTS
 

@@ -7,9 +7,9 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from streams import topics
+from streams.cloud_events import CE_TYPES, cloud_event_headers, decision_id
 from streams.errors import ConfigurationError, Reason
-from streams.outbox import CE_TYPES, cloud_event_headers
-from streams.records import HORIZONS_MS, decision_id
+from streams.records import HORIZONS_MS
 from streams.schema import (
     INPUTS,
     RECORDS,

@@ -13,7 +13,7 @@ import numpy as np
 from streams.codec import kernel
 from streams.codec.columns import Columns, NameArrays
 from streams.codec.plain import HEADER_BYTES
-from streams.codec.write import encode_rows, encode_windows
+from streams.codec.write_columns import encode_rows, encode_windows
 from tests.streams.codec.logs import HASH_KEY, NOW_MS, ORDER, TOLERANCE_MS, foreign_log, value
 
 PAGES = 4
@@ -99,7 +99,7 @@ def main(seed: int) -> None:
         plain = NameArrays.of([b"n" * size, b'"' * size])
         names = NameArrays(fence.at_end(plain.blob.tobytes()), plain.at, plain.length)
         rows = np.arange(2)
-        encode_windows(NOW_MS, 10_000, names, rows, *[rows] * 8)  # type: ignore[arg-type]
+        encode_windows(NOW_MS, 10_000, names, rows, np.full((2, 8), size))
         encode_rows(names, rows, np.zeros((2, size), np.uint8))
 
 

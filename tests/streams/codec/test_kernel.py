@@ -299,7 +299,7 @@ class TestCompilation:
 
     def test_warm_up_leaves_nothing_to_compile(self) -> None:
         kernel.warm_up()
-        compiled: list[Any] = [kernel._decode, write_kernel._put_windows, write_kernel._put_rows]
+        compiled: list[Any] = [kernel._decode, write_kernel._put_templated, write_kernel._put_rows]
         before = [len(function.signatures) for function in compiled]
         data = bytearray(log([(b"SKU-1", value())]))
         for form in (as_array(bytes(data)), as_array(data), as_array(data).copy()[:]):
@@ -314,7 +314,7 @@ class TestCompilation:
             "import sys, warnings; sys.modules['numba'] = None; warnings.simplefilter('ignore')\n"
             "from tests.streams.codec.logs import *\n"
             "from streams.codec.columns import NameArrays\n"
-            "from streams.codec.write import encode_rows\n"
+            "from streams.codec.write_columns import encode_rows\n"
             "values = np.ones((1, 2), np.uint8)\n"
             "(rows,) = encode_rows(NameArrays.of([b'A']), np.arange(1), values)\n"
             "print(decode_all(decoder(True), log([(b'SKU-1', value())])), rows.count)"
