@@ -5,9 +5,11 @@ import time
 from benchmarks.drills.drill import Drill
 from benchmarks.drills.errors import DrillError
 from benchmarks.drills.stage import Moment, Stage
+from benchmarks.drills.waiting import until
 
 ROUNDS, ROUNDS_QUICK = 6, 1
 GRACE_S = 10.0
+START_TIMEOUT_S = 30.0
 
 
 def leave_again_and_again(stage: Stage) -> None:
@@ -18,6 +20,9 @@ def leave_again_and_again(stage: Stage) -> None:
     for number in range(rounds):
         stage.pause(0.5, 2.5)
         places = [0, 1] if number == rounds - 1 else [stage.chance.randrange(2)]
+        for place in places:  # before it has begun, a signal ends the interpreter
+            up = stage.fleet.at[place]
+            until(lambda one=up: one.probe("/livez"), START_TIMEOUT_S, "a worker begins")
         fault = Moment()
         for place in places:
             began_s = time.monotonic()
