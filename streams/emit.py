@@ -29,6 +29,7 @@ from aiokafka.errors import (
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.cloud_events import rfc3339
+from streams.codec.compression import compressed
 from streams.denied import causes_of, may_not
 from streams.errors import (
     BrokerError,
@@ -49,6 +50,7 @@ START_TIMEOUT_S: Final = 30.0
 TRANSACTION_TIMEOUT_MS: Final = 30_000  # the broker then aborts what a dead worker left open
 assert DELIVERY_TIMEOUT_S * 1_000 < TRANSACTION_TIMEOUT_MS
 
+BULKY: Final = (topics.DEMAND_WINDOWS, topics.DEMAND_FORECASTS, topics.CHANGELOG)
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 FENCED: Final = (ProducerFenced, InvalidProducerEpoch)
 
@@ -120,16 +122,13 @@ class Emitter(ABC):
         """
         forgotten, self._forgotten = self._forgotten, []
         drawn = self._outside.new_identity() if self._identity is None else None
-        encoded = await asyncio.to_thread(changelog.encode, checkpoint, forgotten, drawn)
-        own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
-        rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
-        marker = [Output(topics.CHANGELOG, encoded.marker)]
+        steps = await asyncio.to_thread(self._steps, checkpoint, forgotten, drawn)
         async with self._bounded("checkpoint failed", self.delivery_timeout_s):
-            offsets = await self._deliver([own, checkpoint.outputs, rows, marker])
+            offsets = await self._deliver(steps)
         if drawn is not None:
             self._identity = (drawn, offsets[0])
         await self._keep(checkpoint, forgotten, offsets[-1] + 1)
-        first = len(own)
+        first = len(steps[0])
         return CommitResult(offsets[first : first + len(checkpoint.outputs)], offsets[-1] + 1)
 
     async def publish(self, outputs: Sequence[Output]) -> list[int]:
@@ -150,6 +149,27 @@ class Emitter(ABC):
         if self._copy is not None:
             await asyncio.to_thread(self._copy.close)
             self._copy = None
+
+    def _steps(
+        self, checkpoint: Checkpoint, forgotten: Sequence[bytes], drawn: bytes | None
+    ) -> list[list[Output]]:
+        """What is sent, in an order that at_least_once needs: head of the changelog, outputs, rows,
+        marker.
+        """
+        encoded = changelog.encode(checkpoint, forgotten, drawn)
+        own, rows, marker = (
+            [Output(topics.CHANGELOG, batch) for batch in batches]
+            for batches in (encoded.head, encoded.rows, [encoded.marker])
+        )
+        return [
+            [self._compressed(output) for output in step]
+            for step in (own, checkpoint.outputs, rows, marker)
+        ]
+
+    def _compressed(self, output: Output) -> Output:
+        if output.topic not in BULKY:
+            return output
+        return Output(output.topic, compressed(output.batch, self._settings.compression))
 
     @abstractmethod
     def _transactional_id(self) -> str | None:

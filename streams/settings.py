@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     checkpoint_interval_ms: int = Field(1_000, ge=10)
     session_timeout_ms: int = Field(10_000, ge=1_000)
     outputs_bytes_max: int = Field(16 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
+    # of windows, forecasts and changelog; decisions are never compressed: any client can read them
+    compression: Literal["none", "lz4", "zstd"] = "lz4"
 
     # forecasts and decisions
     forecasting: bool = True

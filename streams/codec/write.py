@@ -21,13 +21,15 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Encoded records of one batch (format v2, uncompressed), still without its header.
+    """Encoded records of one batch (format v2), still without its header.
 
-    All have the timestamp that is given with the batch when it is sent.
+    All have the timestamp that is given with the batch when it is sent. `codec` is Kafka's number
+    for how `body` is compressed; 0: it is not.
     """
 
     body: bytes
     count: int
+    codec: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -57,7 +59,10 @@ def framed(
     """Header and records; `producer` is (id, epoch, base sequence)."""
     count = batch.count
     covered = (
-        _BODY.pack(attributes, count - 1, timestamp_ms, timestamp_ms, *producer, count) + batch.body
+        _BODY.pack(
+            attributes | batch.codec, count - 1, timestamp_ms, timestamp_ms, *producer, count
+        )
+        + batch.body
     )
     after_length = _FRAME.size - 12
     crc = calc_crc32c(covered)

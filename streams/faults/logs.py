@@ -18,6 +18,8 @@ from aiokafka.errors import (
 )
 
 from streams.codec import plain
+from streams.codec.batches import iter_records
+from streams.codec.compression import decompressed
 from streams.codec.plain import Record
 from streams.codec.write import encode_records, framed
 from streams.fetch_seam import pack
@@ -43,7 +45,9 @@ class Stored:
     def records(self) -> Iterator[Record]:
         batch = plain.batch_at(self.data, 0)
         assert batch is not None
-        return plain.records_of(self.data, batch)
+        if not batch.attributes & plain.CODEC_MASK:
+            return plain.records_of(self.data, batch)
+        return iter_records(decompressed(memoryview(self.data), batch))
 
 
 @dataclass(slots=True)
