@@ -142,7 +142,7 @@ class Forecaster:
             np.where(np.expand_dims(fallback, tuple(range(1, new.ndim))), plain, new)
             for new, plain in zip(right, (mean, dispersion, NOMINAL_SCORES), strict=True)
         )
-        quantiles = nb_quantile_at(mean[:, :, None], dispersion[:, :, None], scores)
+        quantiles = nb_quantile_at(mean, dispersion, scores)
         return Prediction(
             horizons_ms=asked.horizons,
             mean=mean,
