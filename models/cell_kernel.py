@@ -1,8 +1,8 @@
 """The end of a GRU step on the CPU, compiled: gates and next state in one pass over the rows.
 
 torch makes the products, which it does best; this reads them once, in the cache, and writes the
-next state where it lives. tanh is the quotient of two polynomials that Eigen and torch's compilers
-use too, off by at most 3e-7: it has no branches, so the compiler takes eight values at a time.
+next state where it lives. tanh is the quotient of two polynomials that Eigen
+uses, off by at most 3e-7: it has no branches, so the compiler takes eight values at a time.
 """
 
 from typing import Any, Final
@@ -62,7 +62,8 @@ def close_gates(
     """Writes the next state of `rows` i8[n] to `state` f4[capacity, H].
 
     `from_input` and `from_hidden` f4[n, 3 H]: the products with their biases, for reset, update and
-    candidate; `before` f4[n, H]. A row whose state would not be finite becomes 0 and `failed` b1[n].
+    candidate; `before` f4[n, H]. A row whose state would not be finite becomes 0, and is told in
+    `failed` b1[n].
     """
     size = before.shape[1]
     for i in range(len(rows)):
