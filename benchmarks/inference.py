@@ -22,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,8 @@ BF16_TOLERANCE = 2e-2
 
 Array = NDArray[Any]
 Row = dict[str, Any]
-Way = Callable[[], torch.Tensor]
+Step = tuple[ForecastMemory, Array, BucketInputs]
+Question = tuple[ForecastMemory, Array, int, Array]
 
 
 class Watch:
@@ -114,7 +116,7 @@ def cells(forecaster: Forecaster, rounds: int, seed: int) -> list[Row]:
             forecaster.runner.step([(memory.hidden, rows)], features)
             return memory.hidden
 
-        ways: dict[str, Way] = {
+        ways: dict[str, Callable[[], torch.Tensor]] = {
             CELL: ours,
             "torch GRUCell": lambda: reference(network.normalised(last), before),
             f"the last {WINDOW} buckets again": lambda: network(window)[:, -1],
@@ -150,20 +152,18 @@ class Sale:
         self.skus = share * PARTITIONS
         self.seen = [_inputs(random, share) for _ in range(3)]
 
-    def inputs(self) -> list[tuple[ForecastMemory, Array, BucketInputs]]:
+    def inputs(self) -> list[Step]:
         """Of the next bucket."""
         seen, bucket = self.seen[self.bucket % len(self.seen)], self.bucket
         left_ms = np.full(len(self.rows[0]), LEFT_MS - bucket * BUCKET_MS)
         now = replace(
-            seen,
-            bucket_start_ms=START_MS + bucket * BUCKET_MS,
-            time_left_ms=left_ms,
+            seen, bucket_start_ms=START_MS + bucket * BUCKET_MS, time_left_ms=left_ms,
             sale_phase=1 - left_ms / 7_200_000,
-        )
+        )  # fmt: skip
         self.bucket += 1
-        return [(memory, rows, now) for memory, rows in zip(self.memories, self.rows, strict=True)]
+        return [(m, rows, now) for m, rows in zip(self.memories, self.rows, strict=True)]
 
-    def asked(self) -> list[tuple[ForecastMemory, Array, int, Array]]:
+    def asked(self) -> list[Question]:
         """At the end of the bucket before."""
         at_ms = START_MS + self.bucket * BUCKET_MS
         left_ms = np.full(len(self.rows[0]), LEFT_MS - self.bucket * BUCKET_MS)
@@ -173,7 +173,7 @@ class Sale:
         """Buckets up to an origin, and the forecasts there, as the worker has them."""
         for _ in range(BUCKETS_AN_ORIGIN):
             given = self.inputs()
-            watch.time("step", lambda given=given: self.forecaster.step(given))
+            watch.time("step", partial(self.forecaster.step, given))
         asked = self.asked()
         made = watch.time("predict", lambda: self.forecaster.predict(asked))
         assert all(np.isfinite(one.mean).all() and not one.fallback.any() for one in made)
@@ -188,32 +188,34 @@ class Sale:
             for _ in range(BUCKETS_AN_ORIGIN):
                 given = self.inputs()
                 x = runner.room("features", self.skus, len(FEATURES))
-                watch.time(
-                    "step: levels, features",
-                    lambda given=given, x=x: [
-                        memory.observe(rows, inputs, x[span])
-                        for (memory, rows, inputs), span in zip(given, spans, strict=True)
-                    ],
-                )
-                watch.time("step: cell", lambda x=x: runner.step(states, x))
+                watch.time("step: levels, features", partial(_observe, given, x, spans))
+                watch.time("step: cell", partial(runner.step, states, x))
             asked = self.asked()
             flat = runner.room("asked", self.skus, ASKED)
-            watch.time("predict: judging", lambda: [m.judge(r, at) for m, r, at, _ in asked])
-            watch.time(
-                "predict: questions",
-                lambda: [
-                    memory.ask(rows, at_ms, left_ms, flat[span])
-                    for (memory, rows, at_ms, left_ms), span in zip(asked, spans, strict=True)
-                ],
-            )
+            watch.time("predict: judging", partial(_judge, asked))
+            watch.time("predict: questions", partial(_ask, asked, flat, spans))
             answers = watch.time("predict: heads", lambda: runner.answers(states, flat))
         mean, dispersion = answers[:, :5].astype(np.float64), answers[:, 5:10].astype(np.float64)
         scores = watch.time(
             "predict: calibration",
-            lambda: [m.calibrator.at(mean[span], dispersion[span]) for m, span in
-                     zip(self.memories, spans, strict=True)],
+            lambda: [one[0].calibrator.at(mean[at], dispersion[at]) for one, at in zip(asked, spans)],
         )  # fmt: skip
         watch.time("predict: quantiles", lambda: [nb_quantile_at(*one) for one in scores])
+
+
+def _observe(given: list[Step], x: Array, spans: list[slice]) -> None:
+    for (memory, rows, inputs), span in zip(given, spans, strict=True):
+        memory.observe(rows, inputs, x[span])
+
+
+def _judge(asked: list[Question]) -> None:
+    for memory, rows, at_ms, _ in asked:
+        memory.judge(rows, at_ms)
+
+
+def _ask(asked: list[Question], flat: Array, spans: list[slice]) -> None:
+    for (memory, rows, at_ms, left_ms), span in zip(asked, spans, strict=True):
+        memory.ask(rows, at_ms, left_ms, flat[span])
 
 
 def calls(forecaster: Forecaster, skus: int, rounds: int, seed: int) -> list[Row]:
@@ -290,11 +292,8 @@ def main() -> None:
     found["times_as_fast"] = against(found["cells"])
     if not arguments.quick:
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    if arguments.json:
-        print(json.dumps(found))
-        return
-    for line in (*report(found), *roofline.table(forecaster.network.cpu())):
-        print(line)
+    lines = (*report(found), *roofline.table(forecaster.network.cpu()))
+    print(json.dumps(found) if arguments.json else "\n".join(lines))
 
 
 if __name__ == "__main__":

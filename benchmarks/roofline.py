@@ -150,10 +150,10 @@ def expected(work: Work, gpu: Gpu) -> Expected:
     )
 
 
-class _Kernels(TorchDispatchMode):
+class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations that do more than look at a tensor in another way."""
 
-    count = 0
+    count: int = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -164,7 +164,8 @@ class _Kernels(TorchDispatchMode):
 
 def kernels_of(function: Callable[[], object]) -> int:
     """How many kernels torch starts for it; found by running it on the CPU."""
-    with torch.inference_mode(False), torch.no_grad(), _Kernels() as counted:
+    counted = _Kernels()  # type: ignore[no-untyped-call]
+    with torch.inference_mode(False), torch.no_grad(), counted:
         function()
     return counted.count
 
