@@ -123,6 +123,7 @@ def cells(forecaster: Forecaster, rounds: int, seed: int) -> list[Row]:
         }
         for turn in range(rounds + 1):
             for name, way in ways.items():
+                way()  # untimed: each finds the room and the caches as its own last call left them
                 memory.hidden[at] = before
                 found = watch.time(name, way)
                 if turn == 0:
@@ -198,7 +199,8 @@ class Sale:
         mean, dispersion = answers[:, :5].astype(np.float64), answers[:, 5:10].astype(np.float64)
         scores = watch.time(
             "predict: calibration",
-            lambda: [one[0].calibrator.at(mean[at], dispersion[at]) for one, at in zip(asked, spans)],
+            lambda: [m.calibrator.at(mean[at], dispersion[at]) for m, at in
+                     zip(self.memories, spans, strict=True)],
         )  # fmt: skip
         watch.time("predict: quantiles", lambda: [nb_quantile_at(*one) for one in scores])
 
@@ -219,7 +221,6 @@ def _ask(asked: list[Question], flat: Array, spans: list[slice]) -> None:
 
 
 def calls(forecaster: Forecaster, skus: int, rounds: int, seed: int) -> list[Row]:
-    """Whole calls and their parts, in turns."""
     sale, warm = Sale(forecaster, skus, seed), Watch(forecaster.device)
     sale.whole(warm)
     sale.parts(warm)
@@ -242,7 +243,6 @@ def _inputs(random: np.random.Generator, n: int) -> BucketInputs:
 
 
 def report(found: Row) -> Iterator[str]:
-    """The tables, line by line."""
     about = found["machine"]
     yield f"{about['device']}, {about['cpu']}, torch {about['torch']}, load {about['load']:.1f}"
     yield f"{'':34s}{'SKUs':>9s}{'us a SKU':>11s}{'quickest':>11s}{'slowest':>11s}{'SKUs/s':>14s}"
@@ -258,9 +258,8 @@ def report(found: Row) -> Iterator[str]:
             f"{row['what']:8s}{row['rows']:8,d} rows: link {row['link_us']:.1f}, graph "
             f"{row['graph_us']:.1f}, whole call {row['whole_us']:.1f} us"
         )
-    if not found["cuda"]:
-        yield "nothing was measured on CUDA: no GPU was asked for, or there is none"
-    yield "what CUDA can cost at best, by counting:"
+    unmeasured = "" if found["cuda"] else "nothing was measured on CUDA: no GPU in use; "
+    yield f"{unmeasured}what CUDA can cost at best, by counting:"
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from models.jit import COMPILED
 
 Array = NDArray[Any]
 
-CHUNK_ROWS: Final = 1_024
+CHUNK_ROWS: Final = 2_048
 
 
 class HostRunner:
