@@ -24,7 +24,7 @@ from models.gru import ANSWERS, DEMAND_ANSWERS, Network
 from models.host_runner import HostRunner
 from models.memory import HORIZONS_TRACKED, ForecastMemory
 from models.negative_binomial import dispersion_of, nb_quantile_at
-from models.prediction import Prediction, load_window_ms
+from models.prediction import Prediction, at_horizon, load_window_ms
 from models.row_state import HORIZONS_MS, LOAD_LEADS_MS, Asked
 from models.weights_file import ModelCard, load_weights
 
@@ -164,7 +164,8 @@ def warm_up() -> None:
     for start_ms in (0, 10_000):
         inputs = BucketInputs(start_ms, 10_000, zero + 1, *(zero,) * 6, zero + 1, *(zero,) * 4)
         forecaster.step([(memory, rows, inputs)])
-        forecaster.predict([(memory, rows, start_ms + 60_000, rows - 1)])
+        made = forecaster.predict([(memory, rows, start_ms + 60_000, rows - 1)])
+        at_horizon(made[0], rows)
 
 
 def _unpacked(answer: Array, bucket_ms: int) -> tuple[Array, Array, Array, Array]:
