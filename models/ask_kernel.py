@@ -59,6 +59,8 @@ def ask_rows(
     per_click = min(sale[2, 3] / sale[2, 0], 100.0) if sale[2, 0] > 0 else 0.0
     per_cart = min(sale[2, 3] / sale[2, 1], 100.0) if sale[2, 1] > 0 else 0.0
     season_now = _season_at(season, float(origin_ms))
+    log_bucket = math.log(bucket_ms / MINUTE_MS)
+    sale_before = -1.0
     for i in range(len(rows)):
         row = rows[i]
         share = float(state.last_share[row])
@@ -69,7 +71,7 @@ def ask_rows(
         if prior <= 0:
             prior = sale[2, 3]
         for k in range(3):
-            fade = DECAYS[k] ** idle
+            fade = DECAYS[k] ** idle if idle > 0 else 1.0  # a power costs as much as a logarithm
             passed = (1.0 - fade) / (1.0 - DECAYS[k])
             exposure[k, 0] = state.exposure[row, k, 0] * fade + passed
             exposure[k, 1] = state.exposure[row, k, 1] * fade + passed * share
@@ -81,13 +83,14 @@ def ask_rows(
                 weight = exposure[k, 0] if c < 2 else exposure[k, 1]
                 load = (sums[k, c] + PRIOR_BUCKETS * sale[2, c]) / (weight + PRIOR_BUCKETS)
                 asked.loads[i, c, k] = max(load, COMPONENT_MIN)
-        slow_fade = DECAYS[2] ** idle
-        stocked_clicks = state.converting[row, 0] * slow_fade
-        stocked_carts = state.converting[row, 1] * slow_fade
+        stocked_clicks = state.converting[row, 0] * fade  # the last, of the slow level
+        stocked_carts = state.converting[row, 1] * fade
         to_clicks = (sums[2, 3] + PRIOR_CLICKS * per_click) / (stocked_clicks + PRIOR_CLICKS)
         to_carts = (sums[2, 3] + PRIOR_CARTS * per_cart) / (stocked_carts + PRIOR_CARTS)
         cart_level = sums[0, 1] / (exposure[0, 0] + TINY)
-        faded = state.tsb_probability[row] * (1.0 - TSB_PROBABILITY_GAIN) ** idle
+        faded = float(state.tsb_probability[row])
+        if idle > 0:
+            faded *= (1.0 - TSB_PROBABILITY_GAIN) ** idle
         part = asked.components[i]
         part[0], part[1], part[2] = unit_level[0], unit_level[1], unit_level[2]
         part[3], part[4] = click_level[0] * to_clicks, cart_level * to_carts
@@ -102,29 +105,42 @@ def ask_rows(
         query[9] = math.log1p(idle)
         query[10] = math.log1p(exposure[2, 1])
         query[11] = math.log1p(state.steps[row])
-        query[12] = math.log(bucket_ms / MINUTE_MS)
+        query[12] = log_bucket
         query[13], query[14] = trends
         query[15] = math.log((unit_level[0] + 0.02) / (unit_level[2] + 0.02))
         query[16] = math.log((click_level[0] + 0.02) / (click_level[2] + 0.02))
         query[17] = share
         query[18] = season_now
         query[19] = season_known
-        _stretches(state, row, i, origin_ms, bucket_ms, left_ms[i], season, asked)
+        sale_ms = float(state.sale_ms[row])
+        if i > 0 and left_ms[i] == left_ms[i - 1] and sale_ms == sale_before:
+            _repeat_stretches(asked, i)  # of the same sale: most rows are
+        else:
+            _stretches(i, origin_ms, bucket_ms, left_ms[i], sale_ms, season, asked)
+        sale_before = sale_ms
+
+
+@njit
+def _repeat_stretches(asked: Asked, i: int) -> None:
+    """Row i has the stretches of the row before."""
+    asked.horizons[i] = asked.horizons[i - 1]
+    asked.length[i] = asked.length[i - 1]
+    asked.stretch[i] = asked.stretch[i - 1]
+    asked.load_length[i] = asked.load_length[i - 1]
+    asked.load_stretch[i] = asked.load_stretch[i - 1]
 
 
 @njit
 def _stretches(
-    state: RowState,
-    row: int,
     i: int,
     origin_ms: int,
     bucket_ms: int,
     left_ms: int,
+    sale_ms: float,
     season: Array,
     asked: Asked,
 ) -> None:
     """Horizons cut to the sale's end, the stretches between them, and those of the loads."""
-    sale_ms = float(state.sale_ms[row])
     begin = 0
     for h in range(5):
         end = HORIZONS_MS[min(h, 3)]

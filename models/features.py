@@ -6,15 +6,18 @@ serve training and the stream. Counts are per bucket, so one network serves any 
 length itself is a feature.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.row_state import Asked, Bucket
 
 Array = NDArray[Any]
+Rows = TypeVar("Rows", NDArray[Any], Tensor)
 
 FEATURES: Final = (
     "log_clicks",
@@ -76,6 +79,16 @@ LOAD_SCALES: Final = 3
 KINDS: Final = 3  # clicks, carts, orders
 HORIZONS: Final = 5
 LOAD_LEADS: Final = 2
+ASKED_SHAPES: Final[dict[str, tuple[int, ...]]] = {  # of one row, in the order of `Asked`
+    "query": (len(QUERY),),
+    "components": (len(COMPONENTS),),
+    "loads": (KINDS, LOAD_SCALES),
+    "stretch": (HORIZONS, len(INTERVAL)),
+    "length": (HORIZONS,),
+    "load_stretch": (LOAD_LEADS, len(INTERVAL)),
+    "load_length": (LOAD_LEADS,),
+}
+ASKED: Final = sum(math.prod(shape) for shape in ASKED_SHAPES.values())
 
 
 @dataclass
@@ -122,18 +135,21 @@ def columns(inputs: BucketInputs) -> Bucket:
     )
 
 
-def blank(n: int) -> Asked:
-    """Room for what the head is asked for n rows."""
-    return Asked(
-        horizons=np.empty((n, HORIZONS), np.int64),
-        query=np.empty((n, len(QUERY)), np.float32),
-        components=np.empty((n, len(COMPONENTS)), np.float32),
-        loads=np.empty((n, KINDS, LOAD_SCALES), np.float32),
-        stretch=np.empty((n, HORIZONS, len(INTERVAL)), np.float32),
-        length=np.empty((n, HORIZONS), np.float32),
-        load_stretch=np.empty((n, LOAD_LEADS, len(INTERVAL)), np.float32),
-        load_length=np.empty((n, LOAD_LEADS), np.float32),
-    )
+def asked_columns(flat: Rows) -> list[Rows]:
+    """The columns of ASKED_SHAPES, [n, ...], as views of what is asked, [n, ASKED]."""
+    columns, at = [], 0
+    for shape in ASKED_SHAPES.values():
+        end = at + math.prod(shape)
+        columns.append(flat[:, at:end].reshape(len(flat), *shape))
+        at = end
+    return columns
+
+
+def blank(n: int, flat: Array | None = None) -> Asked:
+    """Room for what the head is asked for n rows, in `flat` f4[n, ASKED] where that is given."""
+    if flat is None:
+        flat = np.empty((n, ASKED), np.float32)
+    return Asked(np.empty((n, HORIZONS), np.int64), *asked_columns(flat))
 
 
 def _f8(column: Array) -> Array:

@@ -7,23 +7,24 @@ A model that raises or answers NaN never stops the worker: its rows get the plai
 and `failures` counts them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.calibration import NOMINAL_SCORES
-from models.cell_runner import CHUNK_ROWS, CellRunner
+from models.cuda_runner import CudaRunner
 from models.fallback import COLD_DISPERSION, plain_loads, plain_mean
-from models.features import HORIZONS, KINDS, LOAD_LEADS, BucketInputs
-from models.gru import Network
+from models.features import ASKED, FEATURES, HORIZONS, KINDS, LOAD_LEADS, BucketInputs
+from models.gru import ANSWERS, DEMAND_ANSWERS, Network
+from models.host_runner import HostRunner
 from models.memory import HORIZONS_TRACKED, ForecastMemory
 from models.negative_binomial import dispersion_of, nb_quantile_at
-from models.prediction import Prediction, load_window_ms
+from models.prediction import Prediction, at_horizon, load_window_ms
 from models.row_state import HORIZONS_MS, LOAD_LEADS_MS, Asked
 from models.weights_file import ModelCard, load_weights
 
@@ -34,8 +35,6 @@ Part = tuple[ForecastMemory, Array]
 
 COLD_STEPS: Final = 3  # active buckets before the model is asked
 INTERVAL_90: Final = 2 * 1.6448536269514722  # width of the normal's 90 % interval
-DEMAND_ANSWERS: Final = 2 * HORIZONS
-LOAD_ANSWERS: Final = 2 * LOAD_LEADS * KINDS
 
 
 class Forecaster:
@@ -46,7 +45,9 @@ class Forecaster:
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
-        self.runner = CellRunner(self.network, self.device)
+        self.runner: CudaRunner | HostRunner = HostRunner(self.network)
+        if self.device.type == "cuda":
+            self.runner = CudaRunner(self.network, self.device)
         self.calibration = calibration
         self.version = version
         self.hidden_size = network.config.hidden_size
@@ -68,91 +69,54 @@ class Forecaster:
 
     def step(self, batches: Sequence[StepBatch]) -> None:
         """Takes in one closed bucket of active rows per memory; each memory at most once."""
-        made = []
-        for memory, rows, inputs in batches:
-            rows = np.ascontiguousarray(rows, np.int64)
-            made.append((memory, rows, memory.observe(rows, inputs)))
-        for chunk in _chunks(made):
-            self._step_chunk(chunk)
-
-    def _step_chunk(self, chunk: list[tuple[ForecastMemory, Array, Array]]) -> None:
-        after: Tensor | None
+        parts = [(memory, np.ascontiguousarray(rows, np.int64)) for memory, rows, _ in batches]
+        spans = _spans(parts)
+        x = self.runner.room("features", _count(parts), len(FEATURES))
+        for (memory, rows), (_, _, inputs), span in zip(parts, batches, spans, strict=True):
+            memory.observe(rows, inputs, x[span])
+        if not len(x):
+            return
         try:
             with torch.inference_mode():
-                hidden = self._hidden([(memory, rows) for memory, rows, _ in chunk])
-                inputs = np.concatenate([x for _, _, x in chunk])
-                after = self.runner.step(torch.from_numpy(inputs), hidden)
-                bad = ~torch.isfinite(after.sum(dim=1))  # a NaN or infinity shows in the sum
-                failed = bad.cpu().numpy()
-                if failed.any():
-                    after = torch.where(bad.unsqueeze(1), torch.zeros_like(after), after)
-        except Exception:  # out of memory, a lost device, a bug: the hidden state stays as it was
-            after, failed = None, np.ones(sum(len(rows) for _, rows, _ in chunk), np.bool_)
-        at = 0
-        for memory, rows, _ in chunk:
-            end = at + len(rows)
-            memory.failed[rows] = failed[at:end]
-            if after is not None:
-                index = torch.from_numpy(rows).to(self.device)
-                memory.hidden.index_copy_(0, index, after[at:end])
-            at = end
+                failed = self.runner.step([(memory.hidden, rows) for memory, rows in parts], x)
+        except Exception:  # out of memory, a lost device, a bug: no state of this bucket counts
+            failed = np.ones(len(x), np.bool_)
+        for (memory, rows), span in zip(parts, spans, strict=True):
+            memory.failed[rows] = failed[span]
         self.failures += int(failed.sum())
-
-    def _hidden(self, parts: Sequence[Part]) -> Tensor:
-        """Hidden states of the rows of several memories, one after the other."""
-        states = [
-            memory.hidden.index_select(0, torch.from_numpy(rows).to(self.device))
-            for memory, rows in parts
-        ]
-        return states[0] if len(states) == 1 else torch.cat(states)
 
     def predict(self, batches: Sequence[PredictBatch]) -> list[Prediction]:
         """Forecasts for `rows` i8[n] of each memory at `origin_ms`, the end of a bucket.
 
         `time_left_ms` i8[n] until the sale ends, -1 unknown. Changes the rows' open forecasts.
         """
-        parts: list[Part] = []
+        parts = [(memory, np.ascontiguousarray(rows, np.int64)) for memory, rows, _, _ in batches]
+        spans = _spans(parts)
+        flat = self.runner.room("asked", _count(parts), ASKED)
         asked = []
-        for memory, rows, origin_ms, left_ms in batches:
-            rows = np.ascontiguousarray(rows, np.int64)
-            memory.judge(rows, origin_ms)
-            parts.append((memory, rows))
-            asked.append(memory.ask(rows, origin_ms, left_ms))
-        if not parts:
-            return []
-        answers = self._answers(parts, asked)
-        made, at = [], 0
-        for (memory, _, origin_ms, left_ms), (_, rows), one in zip(
-            batches, parts, asked, strict=True
+        for (memory, rows), (_, _, origin_ms, left_ms), span in zip(
+            parts, batches, spans, strict=True
         ):
-            answer = answers[at : at + len(rows)]
-            at += len(rows)
-            made.append(self._prediction(memory, rows, origin_ms, left_ms, one, answer))
-        return made
+            memory.judge(rows, origin_ms)
+            asked.append(memory.ask(rows, origin_ms, left_ms, flat[span]))
+        answers = self._answers(parts, flat)
+        return [
+            self._prediction(memory, rows, origin_ms, left_ms, one, answers[span])
+            for (memory, rows), (_, _, origin_ms, left_ms), one, span in zip(
+                parts, batches, asked, spans, strict=True
+            )
+        ]
 
-    def _answers(self, parts: list[Part], asked: list[Asked]) -> Array:
-        """f64[n, 22] over all parts: demand's mean and dispersion by horizon, load's by lead and
-        kind; NaN throughout where the model raises.
-        """
-        count = sum(len(rows) for _, rows in parts)
-        whole = [np.concatenate(column) for column in zip(*asked, strict=True)][1:]
-        answers = []
+    def _answers(self, parts: list[Part], asked: Array) -> Array:
+        """f64[n, ANSWERS] over all parts; NaN throughout where the model raises."""
+        if not len(asked):
+            return np.empty((0, ANSWERS))
         try:
             with torch.inference_mode():
-                hidden = self._hidden(parts)
-                tensors = [torch.from_numpy(column).to(self.device) for column in whole]
-                for begin in range(0, max(count, 1), CHUNK_ROWS):
-                    part = slice(begin, begin + CHUNK_ROWS)
-                    query, components, loads, about, length, load_about, load_length = (
-                        tensor[part] for tensor in tensors
-                    )
-                    demand = self.network.demand(hidden[part], query, about, components, length)
-                    load = self.network.load(hidden[part], query, load_about, loads, load_length)
-                    flat = [answer.flatten(1) for answer in (*demand, *load)]
-                    answers.append(torch.cat(flat, dim=1))
-                return torch.cat(answers).cpu().numpy().astype(np.float64)
+                states = [(memory.hidden, rows) for memory, rows in parts]
+                return self.runner.answers(states, asked).astype(np.float64)
         except Exception:  # the plain forecast stands in for whatever fails
-            return np.full((count, DEMAND_ANSWERS + LOAD_ANSWERS), np.nan)
+            return np.full((len(asked), ANSWERS), np.nan)
 
     def _prediction(
         self,
@@ -178,7 +142,7 @@ class Forecaster:
             np.where(np.expand_dims(fallback, tuple(range(1, new.ndim))), plain, new)
             for new, plain in zip(right, (mean, dispersion, NOMINAL_SCORES), strict=True)
         )
-        quantiles = nb_quantile_at(mean[:, :, None], dispersion[:, :, None], scores)
+        quantiles = nb_quantile_at(mean, dispersion, scores)
         return Prediction(
             horizons_ms=asked.horizons,
             mean=mean,
@@ -200,7 +164,8 @@ def warm_up() -> None:
     for start_ms in (0, 10_000):
         inputs = BucketInputs(start_ms, 10_000, zero + 1, *(zero,) * 6, zero + 1, *(zero,) * 4)
         forecaster.step([(memory, rows, inputs)])
-        forecaster.predict([(memory, rows, start_ms + 60_000, rows - 1)])
+        made = forecaster.predict([(memory, rows, start_ms + 60_000, rows - 1)])
+        at_horizon(made[0], rows)
 
 
 def _unpacked(answer: Array, bucket_ms: int) -> tuple[Array, Array, Array, Array]:
@@ -251,21 +216,11 @@ def _load_variance(
     return np.asarray(variance / (window_ms / 1000) ** 2)
 
 
-def _chunks(
-    made: list[tuple[ForecastMemory, Array, Array]],
-) -> Iterator[list[tuple[ForecastMemory, Array, Array]]]:
-    """Packs the parts into chunks of at most CHUNK_ROWS rows, in order."""
-    chunk: list[tuple[ForecastMemory, Array, Array]] = []
-    room = CHUNK_ROWS
-    for memory, rows, x in made:
-        at = 0
-        while at < len(rows):
-            end = min(at + room, len(rows))
-            chunk.append((memory, rows[at:end], x[at:end]))
-            room -= end - at
-            at = end
-            if room == 0:
-                yield chunk
-                chunk, room = [], CHUNK_ROWS
-    if chunk:
-        yield chunk
+def _count(parts: Sequence[Part]) -> int:
+    return sum(len(rows) for _, rows in parts)
+
+
+def _spans(parts: Sequence[Part]) -> list[slice]:
+    """Where the rows of each part lie in the batch of all."""
+    ends = list(accumulate(len(rows) for _, rows in parts))
+    return [slice(end - len(rows), end) for end, (_, rows) in zip(ends, parts, strict=True)]

@@ -5,14 +5,17 @@ bucket from the stored state (`Cell`); a test proves that both give the same out
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from models.features import FEATURES
+from models.features import FEATURES, HORIZONS, KINDS, LOAD_LEADS, asked_columns
 from models.heads import DemandHead, LoadHead
 
 HIDDEN_SIZE = 48
+DEMAND_ANSWERS: Final = 2 * HORIZONS
+ANSWERS: Final = DEMAND_ANSWERS + 2 * LOAD_LEADS * KINDS
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,15 @@ class Network(nn.Module):
         states, _ = self.gru(self.normalised(features), start)
         return torch.as_tensor(states)
 
+    def answers(self, asked: Tensor, hidden: Tensor) -> Tensor:
+        """f32[n, ANSWERS] to asked f32[n, ASKED] of hidden f32[n, H]: demand's mean and dispersion
+        by horizon, then load's by lead and kind.
+        """
+        query, components, loads, stretch, length, load_stretch, load_length = asked_columns(asked)
+        demand = self.demand(hidden, query, stretch, components, length)
+        load = self.load(hidden, query, load_stretch, loads, load_length)
+        return torch.cat([answer.flatten(1) for answer in (*demand, *load)], dim=1)
+
 
 class Cell:
     """One step of the same GRU for n rows (Cho et al. 2014, with torch's placing of the reset).
@@ -74,3 +86,9 @@ class Cell:
         reset, update = gates[:, :size], gates[:, size:]
         candidate = (from_input[:, 2 * size :] + reset * from_hidden[:, 2 * size :]).tanh_()
         return torch.lerp(candidate, hidden, update)
+
+    def checked_step(self, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The next hidden state, 0 where it would not be finite, and where that was b1[n]."""
+        after = self.step(features, hidden)
+        bad = ~torch.isfinite(after).all(dim=1)
+        return after.masked_fill(bad.unsqueeze(1), 0.0), bad

@@ -149,10 +149,12 @@ class ForecastMemory:
         self.common.restore(meta["common"])
         self.calibrator.restore(meta["calibration"])
 
-    def observe(self, rows: Array, inputs: BucketInputs) -> Array:
+    def observe(self, rows: Array, inputs: BucketInputs, x: Array | None = None) -> Array:
         """Takes in a closed bucket of active rows i8[n] (each once): levels, prices, open
-        forecasts. Returns what the network sees of it, f4[n, F].
+        forecasts. Returns what the network sees of it, f4[n, F], in `x` where that is given.
         """
+        if x is None:
+            x = np.empty((len(rows), len(features.FEATURES)), np.float32)
         start_ms, self.bucket_ms = inputs.bucket_start_ms, inputs.bucket_ms
         bucket = features.columns(inputs)
         new, due = scan(self.state, rows, start_ms)
@@ -163,18 +165,20 @@ class ForecastMemory:
         self.sale.observe(start_ms, self.bucket_ms, totals)
         self.season.observe(start_ms, float(totals[:UNITS].sum()))
         self.common.observe(start_ms, totals[:UNITS])
-        x = np.empty((len(rows), len(features.FEATURES)), np.float32)
         level = float(self.sale.per_sku()[SLOW, UNITS])
         trend = self.sale.trends()[0]
         observe_rows(self.state, rows, start_ms, self.bucket_ms, bucket, level, trend, x)
         return x
 
-    def ask(self, rows: Array, origin_ms: int, time_left_ms: Array) -> Asked:
-        """What the head is asked for `rows` i8[n] at `origin_ms`, the end of a bucket.
+    def ask(
+        self, rows: Array, origin_ms: int, time_left_ms: Array, flat: Array | None = None
+    ) -> Asked:
+        """What the head is asked for `rows` i8[n] at `origin_ms`, the end of a bucket; in `flat`
+        f4[n, ASKED] where that is given.
 
         `time_left_ms` i8[n] until the sale ends, -1 unknown.
         """
-        asked = features.blank(len(rows))
+        asked = features.blank(len(rows), flat)
         sale = self.sale
         ask_rows(
             self.state, rows, origin_ms, self.bucket_ms, np.asarray(time_left_ms, np.int64),

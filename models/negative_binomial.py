@@ -41,15 +41,22 @@ def nb_quantile(mean: Array, dispersion: Array, q: Array | float) -> Array:
     Means in [0, 1e6], dispersions clipped to [0.02, 1,000], q to [0.0007, 0.9999]. Below a mean of
     0.01 the quantile of the mean 0.01 stands in, zero for every q <= 0.99.
     """
-    return nb_quantile_at(mean, dispersion, normal_score(np.asarray(q, np.float64)))
+    score = normal_score(np.asarray(q, np.float64))
+    mean, dispersion, score = np.broadcast_arrays(mean, dispersion, score)
+    return nb_quantile_at(mean, dispersion, score[..., None])[..., 0]
 
 
 def nb_quantile_at(mean: Array, dispersion: Array, score: Array) -> Array:
-    """The same, with q given as its normal score."""
-    mean, dispersion, score = np.broadcast_arrays(mean, dispersion, score)
-    out = np.empty(mean.size, np.int64)
-    _quantiles(_flat(mean), _flat(dispersion), _flat(score), _table(), out)
-    return out.reshape(mean.shape)
+    """The same of means and dispersions [...], each at its normal scores [..., k] of q; i8 of the
+    shape of the scores.
+    """
+    out = np.empty(score.shape, np.int64)
+    width = score.shape[-1]
+    _quantiles(
+        _flat(mean), _flat(dispersion), _flat(score).reshape(-1, width), _table(),
+        out.reshape(-1, width),
+    )  # fmt: skip
+    return out
 
 
 def nb_cdf(k: Array, mean: Array, dispersion: Array) -> Array:
@@ -97,21 +104,23 @@ def _cell(mean: float, dispersion: float) -> tuple[int, float, int, float]:
 @njit
 def _log_x(table: Array, m: int, mw: float, r: int, rw: float, s: int) -> float:
     """log x at grid point s of the score."""
-    lower = (1 - rw) * table[m, r, s] + rw * table[m, r + 1, s]
+    lower = (1 - rw) * table[m, r, s] + rw * table[m, r + 1, s]  # f8: the weights are
     upper = (1 - rw) * table[m + 1, r, s] + rw * table[m + 1, r + 1, s]
     return float((1 - mw) * lower + mw * upper)
 
 
 @njit
 def _quantiles(mean: Array, dispersion: Array, score: Array, table: Array, out: Array) -> None:
+    """`mean` and `dispersion` f8[n], `score` f8[n, k], `out` i8[n, k]."""
     for i in range(len(mean)):
         out[i] = 0
         if mean[i] > 0:
             m, mw, r, rw = _cell(mean[i], dispersion[i])
-            s, sw = _place(score[i], SCORE[0], SCORE[1], SCORE[2])
-            log_x = (1 - sw) * _log_x(table, m, mw, r, rw, s)
-            log_x += sw * _log_x(table, m, mw, r, rw, s + 1)
-            out[i] = max(math.ceil(math.exp(log_x) - ROUNDING) - 1, 0)
+            for k in range(score.shape[1]):
+                s, sw = _place(score[i, k], SCORE[0], SCORE[1], SCORE[2])
+                log_x = (1 - sw) * _log_x(table, m, mw, r, rw, s)
+                log_x += sw * _log_x(table, m, mw, r, rw, s + 1)
+                out[i, k] = max(math.ceil(math.exp(log_x) - ROUNDING) - 1, 0)
 
 
 @njit
@@ -138,9 +147,9 @@ def _flat(column: Array) -> Array:
 
 @cache
 def _table() -> Array:
-    """log x, f64[means, dispersions, scores]."""
+    """log x, f32[means, dispersions, scores]: half the size stays in the cache."""
     try:
-        table = load_file(TABLE_FILE)["log_x"].astype(np.float64)
+        table = load_file(TABLE_FILE)["log_x"].astype(np.float32)
     except (OSError, KeyError, SafetensorError) as error:
         raise WeightsError(f"{TABLE_FILE}: {error}; reinstall flashcast") from None
     wanted = (LOG_MEAN[2], LOG_DISPERSION[2], SCORE[2])

@@ -60,6 +60,7 @@ def observe_rows(
 ) -> None:
     """Takes a closed bucket into the rows' state and writes their features x f4[n, F]."""
     unit_level, click_level = np.empty(3), np.empty(3)
+    log_bucket = math.log(bucket_ms / MINUTE_MS)
     for i in range(len(rows)):
         row = rows[i]
         first = state.steps[row] == 0
@@ -67,7 +68,7 @@ def observe_rows(
         share, before = bucket.share[i], float(state.last_share[row])
         for k in range(3):
             one = DECAYS[k]
-            fade = one**gap
+            fade = one if gap == 1.0 else one**gap  # a power costs as much as a logarithm
             idle = (one - fade) / (1.0 - one)  # the gap - 1 buckets between
             state.exposure[row, k, 0] = state.exposure[row, k, 0] * fade + idle + 1.0
             state.exposure[row, k, 1] = state.exposure[row, k, 1] * fade + idle * before + share
@@ -75,7 +76,7 @@ def observe_rows(
                 state.level_sums[row, k, c] = (
                     state.level_sums[row, k, c] * fade + bucket.counts[i, c]
                 )
-        slow_fade = DECAYS[2] ** gap
+        slow_fade = fade  # of the last, the slow level
         for c in range(2):
             state.converting[row, c] = (
                 state.converting[row, c] * slow_fade + bucket.counts[i, c] * share
@@ -102,7 +103,7 @@ def observe_rows(
             )
             click_level[k] = state.level_sums[row, k, 0] / (state.exposure[row, k, 0] + TINY)
         _features(state, row, bucket, i, gap, move, prior, sale_trend, unit_level, click_level, x)
-        x[i, 25] = math.log(bucket_ms / MINUTE_MS)
+        x[i, 25] = log_bucket
 
 
 @njit
@@ -110,7 +111,9 @@ def _observe_tsb(
     state: RowState, row: int, gap: float, units: float, share: float, prior: float, first: bool
 ) -> None:
     """TSB, with the gain 1 / steps while that is larger; not while out of stock throughout."""
-    probability = state.tsb_probability[row] * (1.0 - TSB_PROBABILITY_GAIN) ** (gap - 1.0)
+    probability = float(state.tsb_probability[row])
+    if gap > 1.0:
+        probability *= (1.0 - TSB_PROBABILITY_GAIN) ** (gap - 1.0)
     size = float(state.tsb_size[row])
     if first:
         probability, size = min(prior, 1.0), max(prior, 1.0)
@@ -186,4 +189,4 @@ def _features(
     x[i, 21] = known
     x[i, 22] = math.log((prior + TINY) / (unit_level[1] + TINY))
     x[i, 23] = sale_trend
-    x[i, 24] = math.log1p(gap - 1.0)
+    x[i, 24] = math.log(gap)

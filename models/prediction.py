@@ -1,11 +1,13 @@
 """What the forecaster says about n SKUs at one origin."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import njit
 from models.negative_binomial import dispersion_of
 from models.row_state import LOAD_WINDOW_MS
 
@@ -42,23 +44,40 @@ def at_horizon(prediction: Prediction, wanted_ms: Array) -> tuple[Array, Array]:
     `wanted_ms`. Beyond the last horizon: nothing more where the sale's end is known, else on at the
     last rate.
     """
-    n = len(wanted_ms)
-    zero = np.zeros((n, 1))
-    knots = np.concatenate((zero, prediction.horizons_ms), axis=1)
-    mean = np.concatenate((zero, prediction.mean), axis=1)
-    spread = np.sqrt(prediction.mean + prediction.mean**2 / prediction.dispersion)
-    deviation = np.concatenate((zero, np.maximum.accumulate(spread, axis=1)), axis=1)
-    wanted = np.maximum(np.asarray(wanted_ms, np.float64), 0)
-    inside = np.minimum(wanted, knots[:, -1])
-    right = np.clip((knots < inside[:, None]).sum(1), 1, knots.shape[1] - 1)
-    at = np.arange(n)
-    length = knots[at, right] - knots[at, right - 1]
-    share = np.where(length > 0, (inside - knots[at, right - 1]) / np.maximum(length, 1), 1.0)
-    between = mean[at, right - 1] + share * (mean[at, right] - mean[at, right - 1])
-    sigma = deviation[at, right - 1] + share * (deviation[at, right] - deviation[at, right - 1])
-    last = np.maximum(knots[:, -1], 1)
-    beyond = np.where((wanted > last) & ~prediction.end_known, wanted / last, 1.0)
-    return between * beyond, dispersion_of(between * beyond, (sigma * beyond) ** 2)
+    mean, variance = np.empty(len(wanted_ms)), np.empty(len(wanted_ms))
+    _between_horizons(
+        prediction.horizons_ms, prediction.mean, prediction.dispersion, prediction.end_known,
+        np.asarray(wanted_ms, np.int64), mean, variance,
+    )  # fmt: skip
+    return mean, dispersion_of(mean, variance)
+
+
+@njit
+def _between_horizons(
+    horizons_ms: Array, mean: Array, dispersion: Array, end_known: Array, wanted_ms: Array,
+    mean_out: Array, variance_out: Array,
+) -> None:  # fmt: skip
+    for i in range(len(wanted_ms)):
+        last = horizons_ms[i, -1]
+        wanted = max(wanted_ms[i], 0)
+        inside = min(wanted, last)
+        begin = 0  # of the stretch that holds it, with what is expected up to there
+        before = deviation_before = at = deviation = 0.0
+        for h in range(horizons_ms.shape[1]):
+            end = horizons_ms[i, h]
+            at = mean[i, h]
+            deviation = max(deviation_before, math.sqrt(at + at**2 / dispersion[i, h]))
+            if inside <= end:
+                share = (inside - begin) / (end - begin) if end > begin else 1.0
+                at = before + share * (at - before)
+                deviation = deviation_before + share * (deviation - deviation_before)
+                break
+            begin, before, deviation_before = end, at, deviation
+        beyond = 1.0
+        if wanted > max(last, 1) and not end_known[i]:
+            beyond = wanted / max(last, 1)
+        mean_out[i] = at * beyond
+        variance_out[i] = (deviation * beyond) ** 2
 
 
 def load_window_ms(bucket_ms: int) -> int:

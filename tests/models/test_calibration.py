@@ -21,7 +21,7 @@ def _coverage(calibrator: Calibrator, truth: float, claimed: float, spread: floa
         right, dispersion, scores = calibrator.at(
             *(np.repeat(a[:, None], 5, axis=1) for a in (mean, r))
         )
-        quantiles = nb_quantile_at(right[:, :1], dispersion[:, :1], scores[:, 0])
+        quantiles = nb_quantile_at(right[:, 0], dispersion[:, 0], scores[:, 0])
         if turn >= ROUNDS // 2:
             # ties count as far as the level reaches into the step: use the middle of both
             below += ((sold[:, None] < quantiles) * 0.5 + (sold[:, None] <= quantiles) * 0.5).mean(

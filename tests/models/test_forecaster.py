@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models import forecaster as module
 from models.calibration import nominal
+from models.cuda_runner import CudaRunner
 from models.forecaster import Forecaster
 from models.gru import Network, NetworkConfig
+from models.host_runner import HostRunner
 from models.memory import ForecastMemory
 from models.row_state import HORIZONS_MS
 from tests.models.sales import BUCKET_MS, START_MS, bucket_inputs
@@ -67,12 +68,12 @@ def test_one_call_over_partitions_equals_a_call_for_each() -> None:
         np.testing.assert_allclose(a.gather(at)["hidden"], b.gather(at)["hidden"], atol=1e-6)
 
 
-def test_more_rows_than_a_chunk_are_stepped_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_than_a_chunk_are_stepped_alike() -> None:
     forecaster = _forecaster()
     inputs = bucket_inputs(np.random.default_rng(4), 100)
     whole, cut = ForecastMemory(forecaster, 100), ForecastMemory(forecaster, 100)
     forecaster.step([(whole, np.arange(100), inputs)])
-    monkeypatch.setattr(module, "CHUNK_ROWS", 33)
+    forecaster.runner = HostRunner(forecaster.network, chunk_rows=33)
     forecaster.step([(cut, np.arange(100), inputs)])
     np.testing.assert_allclose(whole.hidden.numpy(), cut.hidden.numpy(), atol=1e-6)
 
@@ -82,7 +83,7 @@ def test_padded_batches_of_fixed_size_are_stepped_alike() -> None:
     inputs = bucket_inputs(np.random.default_rng(4), 300)
     plain, padded = ForecastMemory(forecaster, 300), ForecastMemory(forecaster, 300)
     forecaster.step([(plain, np.arange(300), inputs)])
-    forecaster.runner.padded = True
+    forecaster.runner = CudaRunner(forecaster.network, forecaster.device, sizes=(16, 64))
     forecaster.step([(padded, np.arange(300), inputs)])
     np.testing.assert_allclose(plain.hidden.numpy(), padded.hidden.numpy(), atol=1e-6)
 

@@ -66,6 +66,19 @@ def test_asking_later_decays_like_watching_idle_buckets() -> None:
     assert later.components[0, middle] < sooner.components[0, middle]
 
 
+def test_a_row_is_asked_alike_alone_and_among_rows_of_its_own_and_of_other_sales() -> None:
+    rows = np.arange(12)
+    memory = _lived(rows)
+    memory.sale_ms[6:] = 3_600_000
+    left = np.array([-1, -1, 60_000, 60_000, 0, 0] * 2)
+    origin = START_MS + 31 * BUCKET_MS
+    together = memory.ask(rows, origin, left)
+    for row in rows:
+        alone = memory.ask(rows[row : row + 1], origin, left[row : row + 1])
+        for name, column in alone._asdict().items():
+            np.testing.assert_array_equal(column[0], getattr(together, name)[row], err_msg=name)
+
+
 def test_out_of_stock_buckets_lower_no_demand_level() -> None:
     memory = ForecastMemory(_forecaster(), 1)
     _observed(memory, list(range(20)))
