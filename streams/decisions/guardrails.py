@@ -31,11 +31,6 @@ class Guardrail(IntFlag):
     KILL_SWITCH = 32
 
 
-WITHHOLDING: Final = (
-    Guardrail.CHANGES_PER_HOUR | Guardrail.COOLDOWN | Guardrail.KILL_SWITCH
-)  # the old price stays
-
-
 def clamp_names(clamps: int) -> list[str]:
     """Names of the guardrails in a decision's bit mask, in order: `PriceAdjustment.clamps`."""
     return [(guardrail.name or "").lower() for guardrail in Guardrail if guardrail & clamps]
@@ -101,11 +96,17 @@ def apply(
     mark(stepped != price, Guardrail.STEP)
     price = stepped
 
-    changing = price != old_cents
+    held = withholding(changes_last_hour, since_change_ms, opening, limits)
+    clamps |= np.where(price != old_cents, held, np.uint8(0))
+    return np.where(held != 0, old_cents, price), clamps
+
+
+def withholding(
+    changes_last_hour: Ints, since_change_ms: Ints, opening: Flags, limits: Guardrails
+) -> NDArray[np.uint8]:
+    """The guardrails that withhold any change, whatever price is wanted: masks [n]."""
+    held = np.full(len(opening), Guardrail.KILL_SWITCH if limits.kill_switch else 0, np.uint8)
+    held[changes_last_hour >= limits.changes_per_hour_max] |= np.uint8(Guardrail.CHANGES_PER_HOUR)
     cooling = (since_change_ms >= 0) & (since_change_ms < limits.cooldown_ms) & ~opening
-    mark(changing & (changes_last_hour >= limits.changes_per_hour_max), Guardrail.CHANGES_PER_HOUR)
-    mark(changing & cooling, Guardrail.COOLDOWN)
-    if limits.kill_switch:
-        mark(changing, Guardrail.KILL_SWITCH)
-    withheld = (clamps & np.uint8(WITHHOLDING)) != 0
-    return np.where(withheld, old_cents, price), clamps
+    held[cooling] |= np.uint8(Guardrail.COOLDOWN)
+    return held

@@ -166,7 +166,7 @@ def _order(
     loss: float,
     order_cost: float,
 ) -> tuple[int, int]:
-    """(reorder point, order quantity) in units for one SKU.
+    """(reorder point, order quantity) in units for one SKU; far above the point, a bound above it.
 
     Means and dispersions are of cumulative demand over L, L + R and until the end of the sale (an
     infinite `end_mean`: no end is known); `before_last` is the share of demand after the arrival
@@ -178,6 +178,10 @@ def _order(
     lead_mean = min(lead_mean, cover_mean)
     inverse = 1.0 / cover_dispersion if cover_dispersion > 0.0 else 0.0
     over = 1.0 + cover_mean * inverse  # variance per unit of mean within L + R
+    spare = position - cover_mean
+    if spare > 0.0 < holding and spare * spare * holding >= margin * cover_mean * over:
+        # Cantelli: P(D1 + D2 > x) <= holding / (margin + holding), so that no unit more can pay
+        return int(cover_mean + math.sqrt(margin * cover_mean * over / holding)), 0
     next_mean = cover_mean - lead_mean
     endless = math.isinf(end_mean)
     rest_mean, rest_over = next_mean, over

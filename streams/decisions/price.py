@@ -126,7 +126,11 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
     usable &= np.isfinite(inputs.end_mean) & np.isfinite(inputs.lead_mean)
     wanted = old.copy()
     gain = np.zeros(len(old))
-    rows = np.flatnonzero(usable & (inputs.stock != 0))
+    held = guardrails.withholding(
+        inputs.changes_last_hour, inputs.since_change_ms, inputs.opening, policy.limits
+    )
+    withheld = usable & (held != 0)  # nothing is worked out for them: the price stays
+    rows = np.flatnonzero(usable & ~withheld & (inputs.stock != 0))
     cost = inputs.unit_cost_cents.astype(np.float64)
     wanted[rows], gain[rows] = best_prices(
         inputs.stock[rows], inputs.end_mean[rows],
@@ -142,8 +146,6 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
     outside = (old < inputs.price_floor_cents) | (old > inputs.price_ceiling_cents)
     worth = (gain >= policy.gain_min) & (np.abs(price - old) >= policy.change_min * old)
     changed = usable & (price != old) & (worth | outside)
-    withheld = (clamps & np.uint8(guardrails.WITHHOLDING)) != 0
-    withheld &= gain >= policy.gain_min
     price = np.where(changed, price, old)
     units, revenue = _expected(inputs, slope, price)
     return PriceDecisions(
@@ -154,9 +156,7 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
         expected_units=units,
         expected_revenue_cents=revenue,
         gain_share=gain,
-        reason=_reasons(
-            inputs, usable, outside, changed, withheld & (gain >= policy.gain_min), price
-        ),
+        reason=_reasons(inputs, usable, outside, changed, withheld, price),
     )
 
 

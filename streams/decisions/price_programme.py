@@ -7,7 +7,8 @@ Stock is a grid of at most `NODES` levels from 0 to what there is (every unit wh
 levels V is interpolated with its curvature), prices a grid of `PRICES` from floor to ceiling. The
 best price falls as stock rises, and value is unimodal in it, so that each level starts where the
 last one ended. Demand is summed exactly while small, else by three points that have the moments of
-a normal (Gauss-Hermite).
+a normal (Gauss-Hermite). A period at one price from one level is a weighted sum of later values,
+whose weights are the same in every period and worked out once.
 """
 
 import math
@@ -30,28 +31,64 @@ PLENTY_DEVIATIONS: Final = 6.0  # of demand, above which stock cannot run out
 
 
 @njit
-def _between(values: Floats, place: float) -> float:
-    """`values` at a fractional index: linear, plus the mean curvature of the two ends."""
-    last = len(values) - 1
-    if place <= 0.0:
-        return float(values[0])
-    if place >= last:
-        return float(values[last])
+def _add(weights: Floats, place: float, share: float) -> None:
+    """Adds what the value at a fractional index `place` takes of each level's, times `share`:
+    linear, plus the mean curvature of the two ends.
+    """
+    last = len(weights) - 1
+    if place <= 0.0 or place >= last:
+        weights[0 if place <= 0.0 else last] += share
+        return
     left = int(place)
-    share = place - left
-    here, there = values[left], values[left + 1]
-    line = float(here + share * (there - here))
-    bend = 0.0
-    ends = 0
+    right_share = place - left
+    weights[left] += share * (1.0 - right_share)
+    weights[left + 1] += share * right_share
+    ends = (1 if left > 0 else 0) + (1 if left + 2 <= last else 0)
+    if ends == 0 or right_share == 0.0:
+        return
+    bend = -0.5 * share * right_share * (1.0 - right_share) / ends
     if left > 0:
-        bend += there - 2.0 * here + values[left - 1]
-        ends += 1
+        weights[left - 1] += bend
+        weights[left] -= 2.0 * bend
+        weights[left + 1] += bend
     if left + 2 <= last:
-        bend += values[left + 2] - 2.0 * there + here
-        ends += 1
-    if ends == 0:
-        return line
-    return line - 0.5 * share * (1.0 - share) * bend / ends
+        weights[left] += bend
+        weights[left + 1] -= 2.0 * bend
+        weights[left + 2] += bend
+
+
+@njit
+def _weigh(weights: Floats, mean: float, stock: float, per_unit: float) -> tuple[float, int, int]:
+    """A period as weights of the values afterwards: fills them in, and gives expected sales and
+    the stretch [begin, end) outside of which they are 0.
+    """
+    weights[:] = 0.0
+    if mean > EXACT_MEAN_MAX:
+        spread = math.sqrt(3.0 * mean)
+        sales = 0.0
+        for point in range(-1, 2):
+            sold = min(mean + point * spread, stock)
+            share = 2.0 / 3.0 if point == 0 else 1.0 / 6.0
+            _add(weights, (stock - sold) * per_unit, share)
+            sales += share * sold
+        most = min(mean + spread, stock)
+    else:
+        mass = math.exp(-mean)
+        left = 1.0
+        sales = 0.0
+        count = 0
+        while count < stock and left > 1e-7:
+            _add(weights, (stock - count) * per_unit, mass)
+            sales += mass * count
+            left -= mass
+            count += 1
+            mass *= mean / count
+        most = min(float(count), stock)
+        left = max(left, 0.0)
+        _add(weights, (stock - most) * per_unit, left)
+        sales += left * most
+    begin = max(int((stock - most) * per_unit) - 1, 0)
+    return sales, begin, min(int(stock * per_unit) + 3, len(weights))
 
 
 @njit
@@ -62,45 +99,58 @@ def _period_value(
 
     `later` is the value by level afterwards; a unit is `per_unit` levels.
     """
-    if mean > EXACT_MEAN_MAX:
-        spread = math.sqrt(3.0 * mean)
-        value = 0.0
-        sales = 0.0
-        for point in range(-1, 2):
-            sold = min(mean + point * spread, stock)
-            share = 2.0 / 3.0 if point == 0 else 1.0 / 6.0
-            value += share * (price * sold + _between(later, (stock - sold) * per_unit))
-            sales += share * sold
-        return value, sales
-    mass = math.exp(-mean)
-    left = 1.0
-    value = 0.0
-    sales = 0.0
-    count = 0
-    while count < stock and left > 1e-7:
-        value += mass * (price * count + _between(later, (stock - count) * per_unit))
-        sales += mass * count
-        left -= mass
-        count += 1
-        mass *= mean / count
-    left = max(left, 0.0)
-    sold = min(float(count), stock)
-    value += left * (price * sold + _between(later, (stock - sold) * per_unit))
-    return value, sales + left * sold
+    weights = np.empty(len(later))
+    sales, begin, end = _weigh(weights, mean, stock, per_unit)
+    value = price * sales
+    for level in range(begin, end):
+        value += weights[level] * later[level]
+    return value, sales
+
+
+@njit
+def _value(
+    k: int,
+    level: int,
+    prices: Floats,
+    means: Floats,
+    per_unit: float,
+    later: Floats,
+    known: Floats,
+    weights: Floats,
+) -> float:
+    """Of one period at price k from a level. What it takes of `later` is the same in every period,
+    and kept: sales, begin and end in `known` [PRICES, n, 3], end 0 where not yet known, and
+    `weights` [PRICES, n, n] of n levels.
+    """
+    row = weights[k, level]
+    if known[k, level, 2] == 0.0:
+        sales, begin, end = _weigh(row, means[k], level / per_unit, per_unit)
+        known[k, level, 0], known[k, level, 1], known[k, level, 2] = sales, begin, end
+    value = prices[k] * known[k, level, 0]
+    for at in range(int(known[k, level, 1]), int(known[k, level, 2])):
+        value += row[at] * later[at]
+    return float(value)
 
 
 @njit
 def _climb(
-    start: int, prices: Floats, means: Floats, stock: float, per_unit: float, later: Floats
+    start: int,
+    level: int,
+    prices: Floats,
+    means: Floats,
+    per_unit: float,
+    later: Floats,
+    known: Floats,
+    weights: Floats,
 ) -> tuple[int, float]:
     """(index, value) of the best price of the grid, climbing from index `start`."""
     best = start
-    value, _ = _period_value(prices[best], means[best], stock, per_unit, later)
+    value = _value(best, level, prices, means, per_unit, later, known, weights)
     for step in (-1, 1):
         moved = False
         while 0 <= best + step < len(prices):
             beside = best + step
-            other, _ = _period_value(prices[beside], means[beside], stock, per_unit, later)
+            other = _value(beside, level, prices, means, per_unit, later, known, weights)
             if other <= value:
                 break
             best, value, moved = beside, other, True
@@ -148,13 +198,15 @@ def solve(
     for level in range(levels):
         later[level] = _worth_left(level / per_unit, useful, full, rest)
     value = np.empty(levels)
+    known = np.zeros((PRICES, levels, 3))
+    weights = np.empty((PRICES, levels, levels))
     for _ in range(periods - 1):
         best = PRICES - 1
         value[0] = later[0]
         for level in range(1, levels):
-            best, value[level] = _climb(best, prices, means, level / per_unit, per_unit, later)
+            best, value[level] = _climb(best, level, prices, means, per_unit, later, known, weights)
         later, value = value, later
-    best, highest = _climb(PRICES // 2, prices, means, stock, per_unit, later)
+    best, highest = _climb(PRICES // 2, levels - 1, prices, means, per_unit, later, known, weights)
     wanted = prices[best]
     if 0 < best < PRICES - 1:  # the top of the parabola through the three best
         below, _ = _period_value(prices[best - 1], means[best - 1], stock, per_unit, later)

@@ -98,7 +98,8 @@ class RestockDecisions:
     """One decision a SKU; every array [n]."""
 
     order_quantity: Ints  # units; 0: no order
-    reorder_point: Ints  # an order is placed when the position is at or below it
+    # an order is placed when the position is at or below it; far above it, a bound above it
+    reorder_point: Ints
     order_up_to_level: Ints
     critical_ratio: Floats
     forecast_mean: Floats  # units over lead time + review period, as used

@@ -66,6 +66,23 @@ def test_an_order_is_placed_exactly_from_the_reorder_point_down() -> None:
     assert decide(sku(position=point + 1), NO_ORDER_COST).order_quantity[0] == 0
 
 
+@pytest.mark.parametrize("changes", [{}, {"time_left_ms": -1}, {"cover_dispersion": 0.5}])
+def test_far_above_the_reorder_point_nothing_is_ordered_and_the_point_is_a_bound(
+    changes: dict[str, object],
+) -> None:
+    exact = int(decide(sku(position=0, **changes), NO_ORDER_COST).reorder_point[0])
+    bounds = set()
+    for position in range(exact + 1, 3_000, 37):
+        decisions = decide(sku(position=position, **changes), NO_ORDER_COST)
+        assert decisions.order_quantity[0] == 0
+        assert reason(decisions) is Reason.ENOUGH
+        bounds.add(int(decisions.reorder_point[0]))
+        assert exact <= decisions.reorder_point[0] < position
+    assert len(bounds) == 2  # the point itself, and from some position on what bounds it
+    free = decide(sku(position=3_000, unit_cost_cents=0, cover_mean=0.0), NO_ORDER_COST)
+    assert free.order_quantity[0] == 0
+
+
 def test_less_is_ordered_than_the_gap_where_the_shelf_runs_empty_meanwhile() -> None:
     """What is lost before the order arrives must not be ordered for."""
     decisions = decide(sku(position=0), NO_ORDER_COST)
