@@ -23,7 +23,7 @@ from streams.codec.write_columns import (
     encode_templated,
 )
 from streams.decisions import price, restock
-from streams.decisions.guardrails import clamp_names
+from streams.decisions.guardrails import Guardrail, clamp_names
 from streams.records import DemandForecast, HorizonForecast, PriceAdjustment, RestockEvent
 from streams.situation import Situation
 
@@ -32,6 +32,11 @@ assert QUANTILES == (0.05, 0.10, 0.50, 0.90, 0.95), "HorizonForecast names them 
 COLD: Final = "too little history for the model"
 FAILED: Final = "the model failed"
 REASONS: Final = (None, COLD, FAILED)
+CLAMPS: Final = choice(
+    *(msgspec.json.encode(clamp_names(mask)) for mask in range(2 * max(Guardrail)))
+)
+PRICE_REASONS: Final = choice(*(msgspec.json.encode(price.REASONS[one]) for one in price.Reason))
+EXPECTED_MAX: Final = 1e12  # beyond it nobody counts hundredths
 MEAN_MAX: Final = 1e12  # below it three decimals of a float are exactly what they seem
 
 
@@ -142,21 +147,32 @@ def prices(
     names: NameArrays,
     valid_until_ms: int,
     model_version: str,
-) -> Iterator[PriceAdjustment]:
-    """One record for each index of `chosen`; a price holds from its origin on."""
-    keys = names.several(situation.rows[chosen])
-    for index, key in zip(chosen.tolist(), keys, strict=True):
-        yield PriceAdjustment(
-            sku=key.decode(),
-            origin_ms=situation.at_ms,
-            valid_until_ms=valid_until_ms,
-            old_price_cents=int(situation.price_cents[index]),
-            new_price_cents=int(decisions.price_cents[index]),
-            effective_at_ms=situation.at_ms,
-            expected_units=round(float(decisions.expected_units[index]), 2),
-            expected_revenue_cents=round(float(decisions.expected_revenue_cents[index]), 2),
-            clamps=clamp_names(int(decisions.clamps[index])),
-            reason=price.REASONS[price.Reason(decisions.reason[index])],
-            model_version=model_version,
-            policy_version=price.POLICY_VERSION,
-        )
+    source: str,
+) -> list[RecordBatch]:
+    """One PriceAdjustment for each index of `chosen`; a price holds from its origin on."""
+    rows = situation.rows[chosen]
+    expected = np.stack((decisions.expected_units, decisions.expected_revenue_cents), axis=1)
+    expected = np.minimum(expected[chosen], EXPECTED_MAX)
+    thousandths = np.rint(expected * 100).astype(np.int64) * 10  # two decimals
+    columns = np.column_stack((
+        situation.price_cents[chosen], decisions.price_cents[chosen], thousandths,
+        decisions.clamps[chosen], decisions.reason[chosen],
+    )).astype(np.int64)  # fmt: skip
+    at_ms = situation.at_ms
+    told: dict[str, object] = {
+        "origin_ms": at_ms, "valid_until_ms": valid_until_ms, "old_price_cents": INTEGER,
+        "new_price_cents": INTEGER, "effective_at_ms": at_ms, "expected_units": THOUSANDTHS,
+        "expected_revenue_cents": THOUSANDTHS, "clamps": CLAMPS, "reason": PRICE_REASONS,
+        "model_version": model_version, "policy_version": price.POLICY_VERSION,
+    }  # fmt: skip
+    parts: list[bytes | Column] = []
+    for field in PriceAdjustment.__struct_fields__[1:]:
+        content = told[field]
+        parts += [
+            b',"%s":' % field.encode(),
+            content if isinstance(content, Column) else msgspec.json.encode(content),
+        ]
+    topic = topics.PRICE_ADJUSTMENTS
+    template = Template(parts, cloud_event_headers(topic, ID.decode(), source, at_ms))
+    ids = decision_ids(topic, names.several(rows), at_ms)
+    return encode_templated(template, names, rows, columns, ids)

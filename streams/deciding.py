@@ -267,11 +267,16 @@ class Decider:
         valid_ms = situation.at_ms + self.settings.review_period_ms
         if not len(chosen) or self._expired(valid_ms, now_ms, "price_change", len(chosen)):
             return
-        adjustments = announcing.prices(
-            situation, decisions, chosen, names, valid_ms, self.model_version
+        batches = announcing.prices(
+            situation,
+            decisions,
+            chosen,
+            names,
+            valid_ms,
+            self.model_version,
+            self._outbox.source,
         )
-        for adjustment in adjustments:
-            self._outbox.add_decision(adjustment)
+        self._outbox.add_batches(topics.PRICE_ADJUSTMENTS, batches)
         self.prices.record_change(
             situation.rows[chosen], decisions.price_cents[chosen], situation.at_ms
         )

@@ -1,5 +1,6 @@
-"""Forecasts as finished batches: what the records' own JSON and headers would be."""
+"""Forecasts and prices as finished batches: what the records' own JSON and headers would be."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,7 +12,9 @@ from streams import announcing, topics
 from streams.cloud_events import decision_id, encode_decision
 from streams.codec.batches import iter_records
 from streams.codec.columns import NameArrays
-from streams.records import DemandForecast
+from streams.decisions import price
+from streams.decisions.guardrails import clamp_names
+from streams.records import DemandForecast, PriceAdjustment
 
 AT_MS = 1_795_000_000_000
 SOURCE = "/shop-flashcast/3"
@@ -76,3 +79,46 @@ def test_means_beyond_three_decimals_are_written_one_by_one(mean: float) -> None
     for record in announced(one, [b"A", b"B"], np.arange(2)):
         horizons = msgspec.json.decode(record.value)["horizons"]
         assert [h["mean"] for h in horizons] == [mean if np.isfinite(mean) else None] * 5
+
+
+def test_price_changes_are_the_records_that_python_would_write() -> None:
+    n = 500
+    rng = np.random.default_rng(SEED)
+    names = [b"SKU-%d" % at for at in range(n)]
+    zero = np.zeros(n)
+    decisions = price.PriceDecisions(
+        price_cents=rng.integers(1, 10**8, n),
+        changed=np.ones(n, np.bool_),
+        wanted_cents=rng.integers(1, 10**8, n),
+        clamps=rng.integers(0, 64, n).astype(np.uint8),
+        expected_units=rng.choice([0.0, 0.5, 12.345678, 1e6], n),
+        expected_revenue_cents=rng.choice([0.0, 0.004, 99.999, 1e11 / 3, 1e30], n),
+        gain_share=zero,
+        reason=rng.integers(0, len(price.Reason), n).astype(np.int8),
+    )
+    situation: Any = SimpleNamespace(
+        at_ms=AT_MS, rows=rng.permutation(n), price_cents=rng.integers(1, 10**8, n)
+    )
+    chosen = np.sort(rng.choice(n, 300, replace=False))
+    batches = announcing.prices(
+        situation, decisions, chosen, NameArrays.of(names), AT_MS + 60_000, "gru-7", SOURCE
+    )
+    records = [record for batch in batches for record in iter_records(batch.whole(0, AT_MS))]
+    for at, record in zip(chosen.tolist(), records, strict=True):
+        told = PriceAdjustment(
+            sku=names[situation.rows[at]].decode(),
+            origin_ms=AT_MS,
+            valid_until_ms=AT_MS + 60_000,
+            old_price_cents=int(situation.price_cents[at]),
+            new_price_cents=int(decisions.price_cents[at]),
+            effective_at_ms=AT_MS,
+            expected_units=round(float(decisions.expected_units[at]), 2),
+            expected_revenue_cents=round(min(float(decisions.expected_revenue_cents[at]), 1e12), 2),
+            clamps=clamp_names(int(decisions.clamps[at])),
+            reason=price.REASONS[price.Reason(decisions.reason[at])],
+            model_version="gru-7",
+            policy_version=price.POLICY_VERSION,
+        )
+        topic, wanted = encode_decision(told, SOURCE)
+        assert topic == topics.PRICE_ADJUSTMENTS
+        assert (record.key, record.value, list(record.headers)) == wanted
