@@ -7,8 +7,10 @@ import structlog
 
 from streams.batcher import Batcher
 from streams.codec.decode import Fetch
+from streams.monitor import Monitor
 from streams.outside import Clock
 from streams.owned import Owned
+from streams.pipeline import Pipeline
 
 log = structlog.get_logger("flashcast.worker")
 
@@ -20,9 +22,12 @@ Arrived = tuple[Owned, list[Fetch], dict[str, int]]
 class Turn:
     """Runs on the core thread, between two looks of the loop."""
 
-    def __init__(self, batcher: Batcher, checkpoint_interval_ms: int, clock: Clock) -> None:
+    def __init__(
+        self, batcher: Batcher, checkpoint_interval_ms: int, monitor: Monitor, clock: Clock
+    ) -> None:
         self._batcher = batcher
         self._interval_ms = checkpoint_interval_ms
+        self._monitor = monitor
         self._clock = clock
 
     def run(self, arrived: Sequence[Arrived]) -> bool:
@@ -37,7 +42,7 @@ class Turn:
         busy = True
         while busy and clock.monotonic_ms() - began_ms < TURN_MS:
             worked = [
-                _guarded(owned, owned.pipeline.work, clock.monotonic_ms(), clock.wall_ms())
+                _guarded(owned, self._work, owned.pipeline)
                 for owned in several
                 if owned.broken is None
             ]
@@ -46,6 +51,13 @@ class Turn:
             if owned.broken is None:
                 _guarded(owned, self._take, owned)
         return busy
+
+    def _work(self, pipeline: Pipeline) -> bool:
+        progressed = pipeline.work(self._clock.monotonic_ms(), self._clock.wall_ms())
+        if pipeline.slice_timestamp_ms is not None:
+            delay_ms = max(0, self._clock.wall_ms() - pipeline.slice_timestamp_ms)
+            self._monitor.apply_delay_seconds.observe(delay_ms / 1_000)
+        return progressed
 
     def _close(self, several: Sequence[Owned]) -> bool:
         healthy = [owned for owned in several if owned.broken is None]

@@ -53,7 +53,7 @@ class Worker:
         self._group = group
         self._monitor = monitor
         self._clock = clock
-        self._turn = Turn(batcher, settings.checkpoint_interval_ms, clock)
+        self._turn = Turn(batcher, settings.checkpoint_interval_ms, monitor, clock)
         self._custody = Custody(core, open_partition, group, monitor, clock)
         self._generation = -1
         self._flowing = False  # the assignment holds: turns may run
