@@ -47,9 +47,8 @@ class Turn:
                 if owned.broken is None
             ]
             busy = self._close(several) or any(worked)
-        for owned in several:
-            if owned.broken is None:
-                _guarded(owned, self._take, owned)
+            if self._take(several):  # they should leave before the next round, which may take long
+                break
         return busy
 
     def _work(self, pipeline: Pipeline) -> bool:
@@ -69,11 +68,18 @@ class Turn:
                 owned.broken = error
             return False
 
-    def _take(self, owned: Owned) -> None:
+    def _take(self, several: Sequence[Owned]) -> bool:
+        healthy = [owned for owned in several if owned.broken is None]
+        taken = [_guarded(owned, self._take_due, owned) for owned in healthy]
+        return any(taken)
+
+    def _take_due(self, owned: Owned) -> bool:
         now_ms = self._clock.monotonic_ms()
-        if owned.due(now_ms, self._interval_ms):
-            owned.taken_ms = now_ms
-            owned.checkpoint = owned.pipeline.take()
+        if not owned.due(now_ms, self._interval_ms):
+            return False
+        owned.taken_ms = now_ms
+        owned.checkpoint = owned.pipeline.take()
+        return True
 
 
 def _guarded(owned: Owned, work: Callable[..., Any], *arguments: Any) -> bool:
