@@ -36,6 +36,7 @@ from streams.errors import (
     FlashcastError,
     StateError,
 )
+from streams.merging import with_last
 from streams.outbox import rfc3339
 from streams.outside import Outside, Producer
 from streams.settings import Settings
@@ -122,15 +123,15 @@ class Emitter(ABC):
         drawn = self._outside.new_identity() if self._identity is None else None
         encoded = await asyncio.to_thread(changelog.encode, checkpoint, forgotten, drawn)
         own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
-        rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
-        marker = [Output(topics.CHANGELOG, encoded.marker)]
+        steps = [own, checkpoint.outputs, *self._changelog_steps(encoded)]
         async with self._bounded("checkpoint failed", self.delivery_timeout_s):
-            offsets = await self._deliver([own, checkpoint.outputs, rows, marker])
+            offsets = await self._deliver(steps)
         if drawn is not None:
             self._identity = (drawn, offsets[0])
-        await self._keep(checkpoint, forgotten, offsets[-1] + 1)
+        end = offsets[-1] + steps[-1][-1].batch.count
+        await self._keep(checkpoint, forgotten, end)
         first = len(own)
-        return CommitResult(offsets[first : first + len(checkpoint.outputs)], offsets[-1] + 1)
+        return CommitResult(offsets[first : first + len(checkpoint.outputs)], end)
 
     async def publish(self, outputs: Sequence[Output]) -> list[int]:
         """Outputs that belong to no checkpoint; the offset of each one's first record. Fails like
@@ -150,6 +151,10 @@ class Emitter(ABC):
         if self._copy is not None:
             await asyncio.to_thread(self._copy.close)
             self._copy = None
+
+    @abstractmethod
+    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
+        """Rows and, last of all, the marker, as steps of a delivery."""
 
     @abstractmethod
     def _transactional_id(self) -> str | None:
@@ -300,6 +305,10 @@ class TransactionalEmitter(Emitter):
         assert self._producer is not None
         return self._producer.earlier_outcome
 
+    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
+        batches = with_last(encoded.rows, encoded.marker)
+        return [[Output(topics.CHANGELOG, batch) for batch in batches]]
+
     def _transactional_id(self) -> str:
         return self._settings.transactional_id(self._role)
 
@@ -345,6 +354,10 @@ class PlainEmitter(Emitter):
     """
 
     shuts_out_others = False
+
+    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
+        rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
+        return [rows, [Output(topics.CHANGELOG, encoded.marker)]]
 
     def _transactional_id(self) -> None:
         return None
