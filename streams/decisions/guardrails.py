@@ -69,6 +69,14 @@ class Guardrails:
         )
 
 
+def held(
+    changes_last_hour: Ints, since_change_ms: Ints, opening: Flags, limits: Guardrails
+) -> Flags:
+    """Where no change would pass now [n], whatever price is wanted; arguments as in `apply`."""
+    cooling = (since_change_ms >= 0) & (since_change_ms < limits.cooldown_ms) & ~opening
+    return cooling | (changes_last_hour >= limits.changes_per_hour_max) | limits.kill_switch
+
+
 def apply(
     wanted_cents: Ints,
     old_cents: Ints,

@@ -55,7 +55,7 @@ REASONS: Final = {
     Reason.PLENTY: "stock outlasts the demand ahead: a lower price earns more from it",
     Reason.OPENING: "opening price of the sale",
     Reason.BOUNDS: "the price was outside its bounds",
-    Reason.WITHHELD: "a guardrail withheld the change",
+    Reason.WITHHELD: "a guardrail allows no change now",
     Reason.NO_STOCK: "nothing left to sell",
     Reason.UNKNOWN: "list price, cost or forecast is missing",
 }
@@ -109,7 +109,7 @@ class PriceDecisions:
 
     price_cents: Ints  # in force from now on; the old one where `changed` is false
     changed: Flags
-    wanted_cents: Ints  # before the guardrails
+    wanted_cents: Ints  # before the guardrails; the old price where they would let none pass
     clamps: NDArray[np.uint8]  # mask of `Guardrail`; see `guardrails.clamp_names`
     expected_units: Floats  # until the end of the sale, at `price_cents`
     expected_revenue_cents: Floats
@@ -126,7 +126,11 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
     usable &= np.isfinite(inputs.end_mean) & np.isfinite(inputs.lead_mean)
     wanted = old.copy()
     gain = np.zeros(len(old))
-    rows = np.flatnonzero(usable & (inputs.stock != 0))
+    held = guardrails.held(
+        inputs.changes_last_hour, inputs.since_change_ms, inputs.opening, policy.limits
+    )
+    sought = usable & (inputs.stock != 0)
+    rows = np.flatnonzero(sought & ~held)  # the best price is dear to find, and of no use elsewhere
     cost = inputs.unit_cost_cents.astype(np.float64)
     wanted[rows], gain[rows] = best_prices(
         inputs.stock[rows], inputs.end_mean[rows],
@@ -142,8 +146,6 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
     outside = (old < inputs.price_floor_cents) | (old > inputs.price_ceiling_cents)
     worth = (gain >= policy.gain_min) & (np.abs(price - old) >= policy.change_min * old)
     changed = usable & (price != old) & (worth | outside)
-    withheld = (clamps & np.uint8(guardrails.WITHHOLDING)) != 0
-    withheld &= gain >= policy.gain_min
     price = np.where(changed, price, old)
     units, revenue = _expected(inputs, slope, price)
     return PriceDecisions(
@@ -154,9 +156,7 @@ def decide(inputs: PriceInputs, policy: PricePolicy) -> PriceDecisions:
         expected_units=units,
         expected_revenue_cents=revenue,
         gain_share=gain,
-        reason=_reasons(
-            inputs, usable, outside, changed, withheld & (gain >= policy.gain_min), price
-        ),
+        reason=_reasons(inputs, usable, outside, changed, sought & held, price),
     )
 
 
