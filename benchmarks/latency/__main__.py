@@ -50,7 +50,7 @@ from streams.settings import Settings, load
 from streams.topics import DEMAND_WINDOWS
 
 RESULTS = Path(__file__).parents[1] / "results" / "latency.json"
-RATE, SECONDS, SKUS, WARM_UP_S = 100_000, 240, 10_000, 60
+RATE, SECONDS, SKUS, WARM_UP_S = 30_000, 240, 10_000, 60
 APPLY_DELAY = "flashcast_apply_delay_seconds"
 CHECKPOINT = "flashcast_checkpoint_duration_seconds"
 READY_TIMEOUT_S = 180.0
