@@ -146,6 +146,13 @@ async def ready(worker: Worker) -> None:
         await asyncio.sleep(0.2)
 
 
+async def metrics(worker: Worker) -> list[str]:
+    """A busy worker may not answer at once."""
+    while not (lines := await asyncio.to_thread(worker.metrics)):
+        assert worker.running, worker.said()
+    return lines
+
+
 async def published(
     sale: Sale, settings: Settings, folder: Path, worker: Worker, warm_up_ms: int
 ) -> tuple[Int64s, list[list[str]]]:
@@ -157,10 +164,10 @@ async def published(
     shop = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
     try:
         await asyncio.sleep((sale.start_ms + warm_up_ms) / 1_000 - time.time())
-        looks = [await asyncio.to_thread(worker.metrics)]
+        looks = [await metrics(worker)]
         ended = await shop.wait()
         assert ended == 0, f"the shop ended with {ended}"
-        looks.append(await asyncio.to_thread(worker.metrics))
+        looks.append(await metrics(worker))
     finally:
         if shop.returncode is None:
             shop.kill()
