@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 AUDIT := .audit
 
-.PHONY: help demo test lint bench throughput drills simulate fuzz lock audit clean
+.PHONY: help demo test lint bench throughput latency drills simulate fuzz lock audit clean
 help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
@@ -14,6 +14,7 @@ help:
 	@echo "make fuzz            every decoder against hostile bytes, guided by coverage (ARGS='--seconds 60')"
 	@echo "make bench           the benchmarks, as tables"
 	@echo "make throughput      the same job on flashcast and other programs, on Apache Kafka (ARGS=--list)"
+	@echo "make latency         how long an answer takes under a steady load, on Apache Kafka (ARGS='--rate 20000')"
 	@echo "make drills          faults under load on Apache Kafka, counted (ARGS='--list', '--quick')"
 	@echo "make lock            pin what the image installs anew, with digests"
 	@echo "make audit           hold the pins against the known vulnerabilities"
@@ -51,6 +52,9 @@ bench: $(TOOLS)
 
 throughput: $(TOOLS)
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+latency: $(TOOLS)
+	@$(BIN)/python -m benchmarks.latency $(ARGS)
 
 fuzz: $(TOOLS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev,fuzz]'

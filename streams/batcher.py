@@ -1,8 +1,9 @@
-"""Closes buckets over all partitions of a worker, with one call of the forecaster a round.
+"""Closes buckets over all partitions of a worker, with one step of the forecaster a round.
 
-A tick closes everything that is closable. In each round every partition contributes its next
-bucket, or its next origin to forecast at; all buckets of the round are one batch for the model, and
-so are all origins. Within a partition the order stays that of the log.
+In each round every partition contributes its next bucket, and all buckets of the round are one
+batch for the model. An origin ends the round: forecasts and decisions of thousands of SKUs take as
+long as hundreds of steps, and what is closed or decided should leave before the next partition's
+begin. Within a partition the order stays that of the log.
 """
 
 from collections.abc import Sequence
@@ -19,34 +20,29 @@ class Batcher:
         self.forecaster = forecaster
 
     def tick(self, pipelines: Sequence[Pipeline], now_ms: int) -> bool:
-        """Close, step, forecast and decide until nothing is due. False when nothing was."""
-        progressed = False
-        active = list(pipelines)
-        while active:
-            due = [(pipeline, pipeline.next_due()) for pipeline in active]
-            active = [pipeline for pipeline, what in due if what is not None]
-            progressed = progressed or bool(active)
-            self._forecast([(p, what) for p, what in due if isinstance(what, Origin)], now_ms)
-            steps = []
-            for pipeline, what in due:
-                if what is not None and not isinstance(what, Origin):
-                    inputs = pipeline.close(what)
-                    if pipeline.memory is not None:
-                        steps.append((pipeline.memory, what.rows, inputs))
-            if steps and self.forecaster is not None:
-                self.forecaster.step(steps)
+        """One round: close, step, or forecast and decide. False when nothing was due."""
+        progressed = decided = False
+        steps = []
+        for pipeline in pipelines:
+            due = pipeline.next_due()
+            while isinstance(due, Origin):
+                self._decide(pipeline, due, now_ms)
+                progressed = decided = True
+                due = pipeline.next_due()  # a bucket may have been held back by the origin
+            if due is not None:
+                progressed = True
+                inputs = pipeline.close(due)
+                if pipeline.memory is not None:
+                    steps.append((pipeline.memory, due.rows, inputs))
+            if decided:
+                break
+        if steps and self.forecaster is not None:
+            self.forecaster.step(steps)
         return progressed
 
-    def _forecast(self, due: list[tuple[Pipeline, Origin]], now_ms: int) -> None:
-        asked = [(pipeline, origin) for pipeline, origin in due if pipeline.asks(origin, now_ms)]
-        if not asked or self.forecaster is None:
+    def _decide(self, pipeline: Pipeline, origin: Origin, now_ms: int) -> None:
+        if not pipeline.asks(origin, now_ms) or pipeline.memory is None or self.forecaster is None:
             return
-        predictions = self.forecaster.predict(
-            [
-                (pipeline.memory, origin.rows, origin.at_ms, pipeline.time_left_ms(origin))
-                for pipeline, origin in asked
-                if pipeline.memory is not None
-            ]
-        )
-        for (pipeline, origin), prediction in zip(asked, predictions, strict=True):
-            pipeline.decide(origin, prediction, now_ms)
+        asked = (pipeline.memory, origin.rows, origin.at_ms, pipeline.time_left_ms(origin))
+        (prediction,) = self.forecaster.predict([asked])
+        pipeline.decide(origin, prediction, now_ms)

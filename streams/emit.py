@@ -38,6 +38,7 @@ from streams.errors import (
     FlashcastError,
     StateError,
 )
+from streams.merging import with_last
 from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog
@@ -127,9 +128,10 @@ class Emitter(ABC):
             offsets = await self._deliver(steps)
         if drawn is not None:
             self._identity = (drawn, offsets[0])
-        await self._keep(checkpoint, forgotten, offsets[-1] + 1)
+        end = offsets[-1] + steps[-1][-1].batch.count
+        await self._keep(checkpoint, forgotten, end)
         first = len(steps[0])
-        return CommitResult(offsets[first : first + len(checkpoint.outputs)], offsets[-1] + 1)
+        return CommitResult(offsets[first : first + len(checkpoint.outputs)], end)
 
     async def publish(self, outputs: Sequence[Output]) -> list[int]:
         """Outputs that belong to no checkpoint; the offset of each one's first record. Fails like
@@ -153,23 +155,20 @@ class Emitter(ABC):
     def _steps(
         self, checkpoint: Checkpoint, forgotten: Sequence[bytes], drawn: bytes | None
     ) -> list[list[Output]]:
-        """What is sent, in an order that at_least_once needs: head of the changelog, outputs, rows,
-        marker.
-        """
+        """All that is sent, in order: head of the changelog, outputs, rows and marker."""
         encoded = changelog.encode(checkpoint, forgotten, drawn)
-        own, rows, marker = (
-            [Output(topics.CHANGELOG, batch) for batch in batches]
-            for batches in (encoded.head, encoded.rows, [encoded.marker])
-        )
-        return [
-            [self._compressed(output) for output in step]
-            for step in (own, checkpoint.outputs, rows, marker)
-        ]
+        own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
+        steps = [own, checkpoint.outputs, *self._changelog_steps(encoded)]
+        return [[self._compressed(output) for output in step] for step in steps]
 
     def _compressed(self, output: Output) -> Output:
         if output.topic not in BULKY:
             return output
         return Output(output.topic, compressed(output.batch, self._settings.compression))
+
+    @abstractmethod
+    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
+        """Rows and, last of all, the marker, as steps of a delivery."""
 
     @abstractmethod
     def _transactional_id(self) -> str | None:
@@ -320,6 +319,10 @@ class TransactionalEmitter(Emitter):
         assert self._producer is not None
         return self._producer.earlier_outcome
 
+    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
+        batches = with_last(encoded.rows, encoded.marker)
+        return [[Output(topics.CHANGELOG, batch) for batch in batches]]
+
     def _transactional_id(self) -> str:
         return self._settings.transactional_id(self._role)
 
@@ -365,6 +368,10 @@ class PlainEmitter(Emitter):
     """
 
     shuts_out_others = False
+
+    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
+        rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
+        return [rows, [Output(topics.CHANGELOG, encoded.marker)]]
 
     def _transactional_id(self) -> None:
         return None

@@ -24,6 +24,16 @@ def merged(outputs: Sequence[Output], bytes_max: int = BYTES_MAX) -> list[Output
     ]
 
 
+def with_last(
+    batches: Sequence[RecordBatch], last: RecordBatch, bytes_max: int = BYTES_MAX
+) -> list[RecordBatch]:
+    """`batches` and `last`, in the one before it where there is room: one request less."""
+    before = batches[-1] if batches else None
+    if before is None or before.size_bytes + len(last.body) + 4 * last.count > bytes_max:
+        return [*batches, last]
+    return [*batches[:-1], _joined([before, last])]
+
+
 def _merged(batches: Sequence[RecordBatch], bytes_max: int) -> Iterator[RecordBatch]:
     waiting: list[RecordBatch] = []
     size = HEADER_BYTES
@@ -44,9 +54,9 @@ def _merged(batches: Sequence[RecordBatch], bytes_max: int) -> Iterator[RecordBa
 def _joined(batches: Sequence[RecordBatch]) -> RecordBatch:
     if len(batches) == 1:
         return batches[0]
-    body = bytearray()
-    count = 0
-    for batch in batches:
+    body = bytearray(batches[0].body)
+    count = batches[0].count
+    for batch in batches[1:]:
         _append_renumbered(body, batch.body, count)
         count += batch.count
     return RecordBatch(bytes(body), count)

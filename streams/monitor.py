@@ -24,6 +24,10 @@ from streams.topics import EVENT_TOPICS, REFERENCE_TOPICS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 DURATIONS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DELAYS_S: Final = (
+    *(0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3_600.0),
+)
 ROWS: Final = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -103,6 +107,12 @@ class Monitor:
         self.watermark_delay_seconds = self._gauge(
             "watermark_delay_seconds",
             "Now minus the oldest watermark of the owned partitions; 0 while there is none.",
+        )
+        self.apply_delay_seconds = self._histogram(
+            "apply_delay_seconds",
+            "From the timestamp of a record to its being in its window: of the oldest record of "
+            "each slice, by the clocks of its sender (or broker) and of this worker.",
+            DELAYS_S,
         )
         self.partitions_owned = self._gauge(
             "partitions_owned", "Partition numbers assigned to this worker."

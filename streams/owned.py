@@ -14,7 +14,6 @@ from streams.emit import Emitter
 from streams.pipeline import Pipeline
 from streams.topics import EVENT_TOPICS, INPUT_TOPICS
 
-CLOSING_GAP_MS: Final = 100
 CATCH_UP_BYTES: Final = 2**20  # waiting of one topic: buckets then close faster than anyone reads
 
 
@@ -89,14 +88,12 @@ class Owned:
 
     def due(self, monotonic_ms: int, interval_ms: int) -> bool:
         """Whether the next checkpoint should be taken: one is in flight at a time, and a closed
-        bucket waits for no more than the last one's `CLOSING_GAP_MS`, except in a catch-up (core
-        thread).
+        bucket waits for nothing more, except in a catch-up (core thread).
         """
         if self.checkpoint is not None or not self.pipeline.pending:
             return False
-        since_ms = monotonic_ms - self.taken_ms
-        if since_ms >= interval_ms or self.pipeline.full:
+        if monotonic_ms - self.taken_ms >= interval_ms or self.pipeline.full:
             return True
-        if since_ms < CLOSING_GAP_MS or not self.pipeline.closing_pending:
+        if not self.pipeline.closing_pending:
             return False
         return all(self.waiting_bytes(topic) < CATCH_UP_BYTES for topic in EVENT_TOPICS)

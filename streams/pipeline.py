@@ -115,6 +115,7 @@ class Pipeline:
         self._inputs = {queue.topic: queue for queue in queues}
         self._cuts: dict[bytes, bytes] = {}
         self._closed_since_take = False
+        self.slice_timestamp_ms: int | None = None  # oldest record of the last `work`; None: none
         self._held: ClosedBucket | None = None
         self._first_bucket_ms: int | None = None  # of those that the next checkpoint emits
         # (first bucket, offset in demand-windows) of each checkpoint that the history reaches into
@@ -179,6 +180,7 @@ class Pipeline:
         False when there is nothing to do, or nothing that may be done before buckets close or
         outputs are taken.
         """
+        self.slice_timestamp_ms = None
         if self.full:
             return False
         progressed = self.references.work()
@@ -202,6 +204,8 @@ class Pipeline:
             self.counts["unknown_fields", source.topic] += columns.unknown_fields
         begin = source.begin
         end = self.windows.apply(source.kind, columns, begin, self._stop(columns, begin))
+        if end > begin:
+            self.slice_timestamp_ms = int(columns.timestamp_ms[begin:end].min())
         for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
             original = source.original(int(begin + index))
             self.refusals.late(source.topic, original)

@@ -7,8 +7,10 @@ import structlog
 
 from streams.batcher import Batcher
 from streams.codec.decode import Fetch
+from streams.monitor import Monitor
 from streams.outside import Clock
 from streams.owned import Owned
+from streams.pipeline import Pipeline
 
 log = structlog.get_logger("flashcast.worker")
 
@@ -20,9 +22,12 @@ Arrived = tuple[Owned, list[Fetch], dict[str, int]]
 class Turn:
     """Runs on the core thread, between two looks of the loop."""
 
-    def __init__(self, batcher: Batcher, checkpoint_interval_ms: int, clock: Clock) -> None:
+    def __init__(
+        self, batcher: Batcher, checkpoint_interval_ms: int, monitor: Monitor, clock: Clock
+    ) -> None:
         self._batcher = batcher
         self._interval_ms = checkpoint_interval_ms
+        self._monitor = monitor
         self._clock = clock
 
     def run(self, arrived: Sequence[Arrived]) -> bool:
@@ -37,15 +42,21 @@ class Turn:
         busy = True
         while busy and clock.monotonic_ms() - began_ms < TURN_MS:
             worked = [
-                _guarded(owned, owned.pipeline.work, clock.monotonic_ms(), clock.wall_ms())
+                _guarded(owned, self._work, owned.pipeline)
                 for owned in several
                 if owned.broken is None
             ]
             busy = self._close(several) or any(worked)
-        for owned in several:
-            if owned.broken is None:
-                _guarded(owned, self._take, owned)
+            if self._take(several):  # they should leave before the next round, which may take long
+                break
         return busy
+
+    def _work(self, pipeline: Pipeline) -> bool:
+        progressed = pipeline.work(self._clock.monotonic_ms(), self._clock.wall_ms())
+        if pipeline.slice_timestamp_ms is not None:
+            delay_ms = max(0, self._clock.wall_ms() - pipeline.slice_timestamp_ms)
+            self._monitor.apply_delay_seconds.observe(delay_ms / 1_000)
+        return progressed
 
     def _close(self, several: Sequence[Owned]) -> bool:
         healthy = [owned for owned in several if owned.broken is None]
@@ -57,11 +68,18 @@ class Turn:
                 owned.broken = error
             return False
 
-    def _take(self, owned: Owned) -> None:
+    def _take(self, several: Sequence[Owned]) -> bool:
+        healthy = [owned for owned in several if owned.broken is None]
+        taken = [_guarded(owned, self._take_due, owned) for owned in healthy]
+        return any(taken)
+
+    def _take_due(self, owned: Owned) -> bool:
         now_ms = self._clock.monotonic_ms()
-        if owned.due(now_ms, self._interval_ms):
-            owned.taken_ms = now_ms
-            owned.checkpoint = owned.pipeline.take()
+        if not owned.due(now_ms, self._interval_ms):
+            return False
+        owned.taken_ms = now_ms
+        owned.checkpoint = owned.pipeline.take()
+        return True
 
 
 def _guarded(owned: Owned, work: Callable[..., Any], *arguments: Any) -> bool:

@@ -53,7 +53,7 @@ class Worker:
         self._group = group
         self._monitor = monitor
         self._clock = clock
-        self._turn = Turn(batcher, settings.checkpoint_interval_ms, clock)
+        self._turn = Turn(batcher, settings.checkpoint_interval_ms, monitor, clock)
         self._custody = Custody(core, open_partition, group, monitor, clock)
         self._generation = -1
         self._flowing = False  # the assignment holds: turns may run
@@ -199,13 +199,13 @@ class Worker:
     async def _run(self) -> None:
         reported_ms = 0
         while True:
+            self._custody.changed.clear()  # before the turn: what comes during it is not slept over
             async with self._turning:
                 busy = self._flowing and await self._turn_once()
                 if self._clock.monotonic_ms() - reported_ms > REPORT_MS:
                     reported_ms = self._clock.monotonic_ms()
                     await self._report()
             if not busy:
-                self._custody.changed.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._custody.changed.wait(), IDLE_TURN_S)
 

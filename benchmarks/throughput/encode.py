@@ -38,6 +38,16 @@ def batches(work: Workload, kind: int, partition: int) -> Iterator[Encoded]:
 
 
 def _records(work: Workload, event_id: Int64s, kind: int, rows: Int64s) -> tuple[bytes, int]:
+    (record, there), value_bytes = record_matrix(work, event_id, kind, rows, np.zeros_like(rows))
+    return record[there].tobytes(), value_bytes
+
+
+def record_matrix(
+    work: Workload, event_id: Int64s, kind: int, rows: Int64s, first: Int64s
+) -> tuple[Part, int]:
+    """One record of each of `rows`, and the bytes of all values; `first[i]` says at which place of
+    `rows` the batch of record i begins.
+    """
     count = len(rows)
 
     def text(literal: bytes) -> Part:
@@ -61,12 +71,15 @@ def _records(work: Workload, event_id: Int64s, kind: int, rows: Int64s) -> tuple
     value, there = _joined([*parts, text(b"}")])
     key = [text(_varint(1 + SKU_DIGITS) + b"S"), _all_there(sku)]
     times_ms = work.event_time_ms[rows]
-    framing = [text(b"\0"), _varints(times_ms - times_ms[0]), _varints(np.arange(count))]
+    framing = [
+        text(b"\0"),
+        _varints(times_ms - times_ms[first]),
+        _varints(np.arange(count) - first),
+    ]
     body, body_there = _joined(
         [*framing, *key, _varints(there.sum(axis=1)), (value, there), text(b"\0")]
     )
-    record, record_there = _joined([_varints(body_there.sum(axis=1)), (body, body_there)])
-    return record[record_there].tobytes(), int(there.sum())
+    return _joined([_varints(body_there.sum(axis=1)), (body, body_there)]), int(there.sum())
 
 
 def _joined(parts: list[Part]) -> Part:

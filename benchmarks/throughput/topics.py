@@ -56,22 +56,22 @@ async def _publish(bootstrap_servers: str, names: list[str], work: Workload) -> 
     return value_bytes
 
 
-def load_references(settings: Settings) -> None:
+def load_references(settings: Settings, skus: int = SKUS, start_ms: int = START_MS) -> None:
     """A catalog and stock, so that there is something to decide."""
-    asyncio.run(_publish_references(settings))
+    asyncio.run(_publish_references(settings, skus, start_ms))
 
 
-async def _publish_references(settings: Settings) -> None:
-    names = [sku_name(sku).decode() for sku in range(SKUS)]
+async def _publish_references(settings: Settings, skus: int, start_ms: int) -> None:
+    names = [sku_name(sku).decode() for sku in range(skus)]
     async with Publisher(settings) as publisher:
-        await publisher.publish_reference(_catalog_entry(name) for name in names)
+        await publisher.publish_reference(_catalog_entry(name, start_ms) for name in names)
         await publisher.publish_reference(
-            StockLevel(sku=name, on_hand=1_000, on_order=0, as_of_ms=START_MS) for name in names
+            StockLevel(sku=name, on_hand=1_000, on_order=0, as_of_ms=start_ms) for name in names
         )
         await publisher.flush()
 
 
-def _catalog_entry(name: str) -> CatalogEntry:
+def _catalog_entry(name: str, start_ms: int) -> CatalogEntry:
     return CatalogEntry(
         sku=name,
         title=f"Thing {name}",
@@ -81,8 +81,8 @@ def _catalog_entry(name: str) -> CatalogEntry:
         price_floor_cents=5_000,
         price_ceiling_cents=15_000,
         lead_time_ms=600_000,
-        sale_start_ms=START_MS,
-        sale_end_ms=START_MS + SALE_MS,
+        sale_start_ms=start_ms,
+        sale_end_ms=start_ms + SALE_MS,
     )
 
 

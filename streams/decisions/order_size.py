@@ -198,13 +198,9 @@ def _order(
     batch = int(math.sqrt(2.0 * order_cost * next_mean / max(holding, 1e-9)))
     soon = _cumulative(next_mean, next_mean * over, step, length)
     worth = margin * (1.0 - soon) - holding * soon
-    ended, ever = soon, worth
     if not endless:
-        if batch > 0 or before_last <= 0.0:
-            ended = _cumulative(rest_mean, rest_mean * rest_over, step, length)
-            ever = margin * (1.0 - ended) - loss * ended
         if before_last <= 0.0:
-            worth = worth - loss * ended
+            worth -= loss * _cumulative(rest_mean, rest_mean * rest_over, step, length)
         else:
             middle, shares = _points(
                 rest_mean * before_last, rest_mean * before_last * rest_over, POINTS
@@ -224,6 +220,8 @@ def _order(
     if quantity <= 0 or earned < order_cost:
         return point - 1, 0
     if batch > 0 and not endless:
+        ended = _cumulative(rest_mean, rest_mean * rest_over, step, length)
+        ever = margin * (1.0 - ended) - loss * ended
         batch = min(batch, _root(ever, step, points, weights, position, reach) - quantity)
     return point - 1, quantity + max(batch, 0)
 

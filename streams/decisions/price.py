@@ -55,7 +55,7 @@ REASONS: Final = {
     Reason.PLENTY: "stock outlasts the demand ahead: a lower price earns more from it",
     Reason.OPENING: "opening price of the sale",
     Reason.BOUNDS: "the price was outside its bounds",
-    Reason.WITHHELD: "a guardrail withheld the change",
+    Reason.WITHHELD: "a guardrail allows no change now",
     Reason.NO_STOCK: "nothing left to sell",
     Reason.UNKNOWN: "list price, cost or forecast is missing",
 }
@@ -109,7 +109,7 @@ class PriceDecisions:
 
     price_cents: Ints  # in force from now on; the old one where `changed` is false
     changed: Flags
-    wanted_cents: Ints  # before the guardrails
+    wanted_cents: Ints  # before the guardrails; the old price where they would let none pass
     clamps: NDArray[np.uint8]  # mask of `Guardrail`; see `guardrails.clamp_names`
     expected_units: Floats  # until the end of the sale, at `price_cents`
     expected_revenue_cents: Floats

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from streams.checkpoint import Output
 from streams.codec.batches import iter_records
 from streams.codec.write import HEADER_BYTES, encode_records
-from streams.merging import SMALL_BYTES, merged
+from streams.merging import SMALL_BYTES, merged, with_last
 
 TIME_MS = 1_700_000_000_000
 Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
@@ -67,3 +67,21 @@ def test_a_large_batch_is_left_as_it_is() -> None:
     after = merged([*small, *large, *small])
     assert [output.batch.count for output in after] == [3, 1, 3]
     assert after[1] is not None and after[1].batch is large[0].batch
+
+
+@given(several=st.lists(records.filter(bool), max_size=3), last=records.filter(bool))
+def test_the_last_batch_goes_into_the_one_before_it(
+    several: list[list[Record]], last: list[Record]
+) -> None:
+    before = [batch for group in several for batch in encode_records(group)]
+    (marker,) = encode_records(last)
+    found = with_last(before, marker)
+    assert len(found) == max(1, len(before))
+    told = [record for _, record in read([Output("t", batch) for batch in found], "t")]
+    assert told == [record for group in [*several, last] for record in group]
+
+
+def test_the_last_batch_stays_apart_where_there_is_no_room_for_it() -> None:
+    (before,), (marker,) = (encode_records([(b"k", b"v" * 90, [])]) for _ in range(2))
+    assert with_last([before], marker, bytes_max=2 * len(before.body)) == [before, marker]
+    assert len(with_last([before], marker, bytes_max=HEADER_BYTES + 4 * len(before.body))) == 1

@@ -9,7 +9,7 @@ from streams.checkpoint import Restored, RestoreStats
 from streams.cluster import Cluster
 from streams.codec.decode import Fetch
 from streams.emit import emitter_for
-from streams.owned import CATCH_UP_BYTES, CLOSING_GAP_MS, Owned
+from streams.owned import CATCH_UP_BYTES, Owned
 from streams.pipeline import Pipeline
 from streams.settings import load
 from streams.topics import CATALOG, CLICKS, INPUT_TOPICS
@@ -106,11 +106,11 @@ def test_a_closed_bucket_hurries_a_checkpoint_but_not_in_a_catch_up(owned: Owned
     while owned.pipeline.work(1_000, 1_000):
         pass
     owned.taken_ms = 5_000
+    assert not owned.due(monotonic_ms=5_001, interval_ms=1_000)
     owned.pipeline._closed_since_take = True
-    assert not owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS - 1, interval_ms=1_000)
-    assert owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS, interval_ms=1_000)
+    assert owned.due(monotonic_ms=5_001, interval_ms=1_000)
     owned.pipeline.offer(Fetch(CLICKS, 0, 12, 13, b" " * CATCH_UP_BYTES))
-    assert not owned.due(monotonic_ms=5_000 + CLOSING_GAP_MS, interval_ms=1_000)
+    assert not owned.due(monotonic_ms=5_001, interval_ms=1_000)
     assert owned.due(monotonic_ms=6_000, interval_ms=1_000)
 
 

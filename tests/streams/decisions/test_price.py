@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.decisions import revenue_bound
+from streams.decisions import guardrails
 from streams.decisions.guardrails import Guardrails, clamp_names
 from streams.decisions.price import PriceDecisions, PriceInputs, PricePolicy, Reason, decide
 from streams.decisions.price_programme import solve
@@ -112,7 +113,21 @@ def test_guardrails_have_the_last_word_and_are_recorded() -> None:
     assert clamp_names(int(decisions.clamps[0])) == ["step"]
     held = decide(sku(stock=100, since_change_ms=1_000), PricePolicy())
     assert priced(held) == (10_000, Reason.WITHHELD)
-    assert held.wanted_cents[0] == 10_000  # nothing is worked out where nothing may change
+    assert held.wanted_cents[0] == 10_000  # not even sought
+
+
+def test_a_price_is_sought_wherever_the_guardrails_would_let_a_change_pass() -> None:
+    """What is held is what `apply` holds, of any change."""
+    chance = np.random.default_rng(5)
+    changes, since = chance.integers(0, 6, 500), chance.integers(-1, 600_000, 500)
+    opening = chance.random(500) < 0.3
+    old, floor, ceiling = (np.full(500, cents) for cents in (10_000, 1, 10**6))
+    for limits in (Guardrails(), Guardrails(kill_switch=True), Guardrails(cooldown_ms=0)):
+        passed, _ = guardrails.apply(
+            old + 500, old, floor, ceiling, changes, since, opening, limits
+        )
+        held = guardrails.withholding(changes, since, opening, limits) != 0
+        assert (held == (passed == old)).all()
 
 
 def test_the_sale_opens_at_the_best_price_at_once() -> None:

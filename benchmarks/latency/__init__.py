@@ -1,0 +1,1 @@
+"""How long an answer takes: see __main__.py."""
