@@ -389,11 +389,9 @@ class Pipeline:
         """Fill the history rings from records of `demand-windows`; what is no window of a SKU here
         is passed over.
         """
-        names, columns = decode_windows(values)
+        names, starts_ms, units = decode_windows(values)
         if not names:
             return
-        rows = self.skus.rows_of(names, room=0)
+        rows = self.skus.rows_of(names, room=0).astype(np.int64)
         known = rows >= 0  # the others' rows were given back since, or are another partition's
-        self.windows.load_history(
-            rows[known].astype(np.int64), *(column[known] for column in columns)
-        )
+        self.windows.load_history(rows[known], starts_ms[known], units[known])

@@ -107,12 +107,9 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
 
     Raises StateError when intact rows differ in width: two layouts in one changelog.
     """
-    good, bad = [], []
-    for index, value in enumerate(values):
-        if is_intact(value):
-            good.append(value)
-        else:
-            bad.append(index)
+    bad = [index for index, value in enumerate(values) if not is_intact(value)]
+    dropped = set(bad)
+    good = [value for index, value in enumerate(values) if index not in dropped] if bad else values
     widths = {len(value) for value in good}
     if len(widths) > 1:
         raise StateError(
