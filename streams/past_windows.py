@@ -13,8 +13,8 @@ _DECODER: Final = msgspec.json.Decoder(DemandWindow)
 
 
 def readable_windows(values: Iterable[bytes]) -> list[DemandWindow]:
-    """In their order. What is no window, or has a time or units that no array holds, is passed over:
-    the topic is open to others.
+    """In their order. What is no window, or has a time or units that no array holds, is passed
+    over: the topic is open to others.
     """
     return [window for value in values if (window := _window(value)) is not None]
 

@@ -110,7 +110,14 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
     bad = [index for index, value in enumerate(values) if not is_intact(value)]
     dropped = set(bad)
     good = [value for index, value in enumerate(values) if index not in dropped] if bad else values
-    widths = {len(value) for value in good}
+    return joined(good), bad
+
+
+def joined(values: Sequence[bytes]) -> Rows:
+    """Packed rows, known to be intact, as uint8 [n, width]. Raises StateError when they differ in
+    width: two layouts in one changelog.
+    """
+    widths = {len(value) for value in values}
     if len(widths) > 1:
         raise StateError(
             f"the changelog holds rows of different layouts ({sorted(widths)} bytes): stop the "
@@ -118,7 +125,7 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
             "process all input again"
         )
     width = widths.pop() if widths else HEADER_BYTES
-    return np.frombuffer(b"".join(good), np.uint8).reshape(len(good), width), bad
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
 
 
 def _checksums(rows: Rows) -> NDArray[np.uint32]:
