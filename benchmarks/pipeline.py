@@ -30,39 +30,46 @@ def workload(events: int, skus: int, seed: int) -> dict[str, list[Fetch]]:
     """Fetches by topic, of SKUs drawn by their popularity."""
     random = np.random.default_rng(seed)
     sku = random.choice(skus, events, p=zipf(skus))
-    return {
-        topic: fetches(topic, several, START_MS + 10**9)
-        for topic, several in event_batches(sku, random, START_MS).items()
-    }
+    batches = event_batches(sku, spread_ms(events, START_MS, EVENTS_PER_S), random)
+    return {topic: fetches(topic, several, START_MS + 10**9) for topic, several in batches.items()}
+
+
+def spread_ms(events: int, start_ms: int, events_per_s: int) -> np.ndarray:
+    """Event times int64 [events] from `start_ms` on, evenly."""
+    return start_ms + np.arange(events) * 1_000 // events_per_s
 
 
 def event_batches(
-    sku: np.ndarray, random: np.random.Generator, start_ms: int
+    sku: np.ndarray, at_ms: np.ndarray, random: np.random.Generator
 ) -> dict[str, list[RecordBatch]]:
-    """Events of SKUs number `sku` int64 [n], evenly spread over event time from `start_ms` on:
-    clicks 80 %, carts 15 %, orders 5 %, by topic.
+    """Events of SKUs number `sku` int64 [n] at `at_ms` int64 [n] or up to two seconds later: clicks
+    80 %, carts 15 %, orders 5 %, by topic.
     """
     n = len(sku)
     kind = random.choice(3, n, p=(0.8, 0.15, 0.05))
-    at_ms = start_ms + np.arange(n) * 1_000 // EVENTS_PER_S + random.integers(0, 2_000, n)
+    at_ms = at_ms + random.integers(0, 2_000, n)
     price = random.integers(100, 50_000, n)
+    series = int(random.integers(2**32))  # no id comes twice
     made: dict[str, list[RecordBatch]] = {}
     for number, topic in enumerate(topics.EVENT_TOPICS):
         records = []
         for row in np.flatnonzero(kind == number).tolist():
             name = sku_name(sku[row])
             value = (
-                f'{{"event_id":"e{row:08d}","sku":"{name}","user_id":"u{row % 99_999:05d}",'
-                f'"event_time_ms":{at_ms[row]},"price_cents":{price[row]},"quantity":1}}'
+                f'{{"event_id":"{series:08x}{row:08d}","sku":"{name}",'
+                f'"user_id":"u{row % 99_999:05d}","event_time_ms":{at_ms[row]},'
+                f'"price_cents":{price[row]},"quantity":1}}'
             )
             records.append((name.encode(), value.encode(), []))
         made[topic] = encode_records(records)
     return made
 
 
-def fetches(topic: str, batches: Iterable[RecordBatch], timestamp_ms: int) -> list[Fetch]:
-    """One a batch, as a broker would answer."""
-    made, offset = [], 0
+def fetches(
+    topic: str, batches: Iterable[RecordBatch], timestamp_ms: int, offset: int = 0
+) -> list[Fetch]:
+    """One a batch, as a broker would answer, the first record at `offset`."""
+    made = []
     for batch in batches:
         end = offset + batch.count
         made.append(Fetch(topic, 0, offset, end, batch.whole(offset, timestamp_ms)))

@@ -1,7 +1,7 @@
 """How fast state comes back: `python -m benchmarks.recovery`, on Apache Kafka.
 
-A million SKUs in four partitions (`--skus`, `--partitions`), each with a bucket closed at least,
-written by the pipeline and the emitter of a worker: events, changelog, `demand-windows`, local copy.
+A million SKUs in four partitions (`--skus`, `--partitions`), each with an event at least, written
+by the pipeline and the emitter of a worker: events, changelog, `demand-windows`, local copy.
 Then each partition is opened as a worker opens it (`Opening.open`: rows, history, event ids), one
 after the other: from the changelog, from the local copy, and from a local copy that the page cache
 has lost. Beside each: how long the mere bytes take, read from the broker without looking into them,
@@ -23,7 +23,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +31,13 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from benchmarks.pipeline import EVENTS_PER_S, event_batches, zipf
-from benchmarks.takeover import broker
+from benchmarks.pipeline import EVENTS_PER_S, event_batches, spread_ms, zipf
+from benchmarks.takeover import broker, parts
 from streams import topics
 from streams.batcher import Batcher
 from streams.cluster import Cluster
 from streams.codec.decode import Fetch
-from streams.core_thread import CoreThread
 from streams.fetch_seam import seam_problem
-from streams.monitor import Monitor
 from streams.opening import Opening, load_forecaster
 from streams.owned import Owned
 from streams.pipeline import Pipeline
@@ -52,7 +49,6 @@ from streams.topics import CHANGELOG, DEMAND_WINDOWS, EVENT_TOPICS
 
 RESULTS = Path(__file__).with_name("results") / "recovery.json"
 SEED = 7
-HASH_KEY = (5, 7)
 KINDS = ("changelog", "local copy", "local copy, cold")
 TAKE_BYTES = QUEUED_BYTES = 2**20  # outputs in a checkpoint, about; of one topic in the queue
 
@@ -94,8 +90,9 @@ async def publish(settings: Settings, partition: int, skus: int, start_ms: int) 
         bootstrap_servers=settings.bootstrap_servers, enable_idempotence=True
     )
     await producer.start()
-    timestamp_ms = start_ms + len(sku) * 1_000 // EVENTS_PER_S + 2_000
-    for topic, batches in event_batches(sku, random, start_ms).items():
+    at_ms = spread_ms(len(sku), start_ms, EVENTS_PER_S)
+    timestamp_ms = int(at_ms[-1]) + 2_000
+    for topic, batches in event_batches(sku, at_ms, random).items():
         for batch in batches:
             builder = batch.builder(timestamp_ms, transactional=False)
             await producer.send_batch(builder, settings.topic(topic), partition=partition)
@@ -133,22 +130,6 @@ async def _commit(owned: Owned) -> Marker:
     first = next((at for output, at in places if output.topic == DEMAND_WINDOWS), None)
     owned.emitter.forget(owned.pipeline.committed(first))
     return checkpoint.marker
-
-
-@asynccontextmanager
-async def parts(settings: Settings) -> AsyncIterator[Opening]:
-    """What a worker opens its partitions with."""
-    core, forecaster = CoreThread(), load_forecaster(settings)
-    yield Opening(
-        settings,
-        Cluster(settings),
-        settings.partitions,
-        forecaster,
-        HASH_KEY,
-        core,
-        Monitor(process=False),
-    )
-    core.close()
 
 
 async def opened(settings: Settings, opening: Opening, partition: int, kind: str) -> Row:
@@ -209,7 +190,7 @@ async def measure(settings: Settings, skus: int, rounds: int) -> Row:
     numbers = range(settings.partitions)
     start_ms = time.time_ns() // 1_000_000 - topics.DAY_MS
     found: dict[str, list[Row]] = {}
-    async with parts(settings) as opening:
+    async with parts(settings, settings.partitions) as (opening, _, _):
         written = []
         for number in numbers:
             await publish(settings, number, skus // settings.partitions, start_ms)

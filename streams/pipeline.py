@@ -49,9 +49,7 @@ Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
 REFUSED_MAX: Final = 512  # in one step: each takes some 0.1 ms, as they leave the compiled path
-RESTORED_AT_ONCE: Final = (
-    2_048  # rows: what they are unpacked into stays in a processor's cache
-)
+RESTORED_AT_ONCE: Final = 2_048  # rows: what they are unpacked into stays in a processor's cache
 
 
 class _Core(msgspec.Struct, frozen=True):

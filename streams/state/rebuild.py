@@ -108,9 +108,8 @@ def load_intact(copy: LocalCopy, place: Place) -> Image:
     image = copy.load()
     image.identity, image.identity_offset = bytes.fromhex(place.identity), place.identity_offset
     image.marker_offset = place.marker_offset
-    bad = sum(not snapshot.is_intact(row) for row in image.rows.values())
-    if bad:
-        raise StateError(f"{bad} of {len(image.rows)} rows of the local copy are corrupt")
+    if not snapshot.all_intact(image.rows.values()):
+        raise StateError("the local copy holds rows that fail their checksum")
     return image
 
 
@@ -134,7 +133,7 @@ async def _follow(
     assert place is not None
     await asyncio.to_thread(copy.write, changed.items(), place)
     rows = (value for key, value in changed.items() if key[0] and value is not None)
-    return records, all(map(snapshot.is_intact, rows))
+    return records, snapshot.all_intact(rows)
 
 
 def _place(image: Image, end: int, now_ms: int) -> Place | None:
