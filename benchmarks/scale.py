@@ -48,6 +48,7 @@ TAKE_BYTES: Final = 2**20
 START_MS: Final = 1_795_000_020_000  # a whole minute
 MINUTE_MS: Final = 60_000  # between forecasts; runs begin with one, so that they have equally many
 LATER_MS: Final = 60 * MINUTE_MS
+SALE_END_MS: Final = START_MS + 100 * LATER_MS
 KNOWN_AT_ONCE: Final = 20_000
 SEED: Final = 7
 
@@ -100,6 +101,10 @@ class Worker:
             if pipeline.outputs_bytes > TAKE_BYTES:
                 taken(pipeline)
 
+    def settle(self, random: np.random.Generator) -> None:
+        """Closes and decides on whatever the work before has left."""
+        self.run(self.take_in(np.arange(min(self.skus, HOT)), random))
+
     def counted(self) -> int:
         """Events that were applied, of all partitions."""
         counts = sum(pipeline.windows.counts for pipeline in self.pipelines)
@@ -138,11 +143,11 @@ def worker(skus: int, decides: bool, weights: Forecaster | None, random: Any) ->
     known = random.permutation(skus)
     for number, pipeline in enumerate(made.pipelines):
         _tell(pipeline, known[known % PARTITIONS == number])
-    made.decided_at_ms = START_MS + 100 * LATER_MS  # all is out of date: nothing is decided yet
+    made.decided_at_ms = SALE_END_MS  # all is out of date: nothing is decided yet
     for begin in range(0, skus, KNOWN_AT_ONCE):
         made.run(made.take_in(known[begin : begin + KNOWN_AT_ONCE], random))
     made.next_ms += LATER_MS
-    made.run(made.take_in(known[:HOT], random))
+    made.settle(random)
     made.decided_at_ms = START_MS
     return made
 
@@ -162,10 +167,8 @@ def _tell(pipeline: Pipeline, skus: Numbers) -> None:
     reference.category[rows] = 1 + skus % 20
     reference.list_price_cents[rows], reference.unit_cost_cents[rows] = 10_000, 4_000
     reference.price_floor_cents[rows], reference.price_ceiling_cents[rows] = 5_000, 15_000
-    reference.lead_time_ms[rows] = 600_000
-    reference.sale_start_ms[rows] = START_MS
-    reference.sale_end_ms[rows] = START_MS + 100 * LATER_MS
-    reference.on_hand[rows] = 1_000
+    reference.lead_time_ms[rows], reference.on_hand[rows] = 600_000, 1_000
+    reference.sale_start_ms[rows], reference.sale_end_ms[rows] = START_MS, SALE_END_MS
     reference.stock_as_of_ms[rows] = reference.informed_ms[rows] = START_MS
 
 
@@ -177,6 +180,7 @@ def drawn(shop: str, skus: int, events: int, random: np.random.Generator) -> Num
 
 def event_cost(one: Worker, shop: str, events: int, random: np.random.Generator) -> Row:
     """CPU nanoseconds of an event, and windows that came of each."""
+    one.settle(random)
     work = one.take_in(drawn(shop, one.skus, events, random), random)
     counted, closed = one.counted(), one.closed()
     gc.collect()
@@ -193,9 +197,10 @@ def tick_cost(one: Worker, random: np.random.Generator) -> float:
     """CPU microseconds of a tick in which `CHANGED` SKUs had events: from the fetch to the
     checkpoint taken, over all partitions. The bucket that it closes is that of the tick before.
     """
+    one.settle(random)
     spent = []
+    sku = random.choice(min(one.skus, HOT), CHANGED, replace=False)
     for _ in range(TICKS):
-        sku = random.choice(one.skus, CHANGED, replace=False)
         work = one.take_in(np.repeat(sku, EVENTS_EACH), random)
         counted = one.counted()
         spent.append(1e6 * one.run(work))
@@ -285,11 +290,9 @@ def main() -> None:
     parser.add_argument("--skus", type=int, default=SIZES[-1], help="the largest size")
     parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args()
-    if chosen.quick:
-        result = measure((200, 2_000), 8_000, 1)
-    else:
-        sizes = tuple(size for size in SIZES if size <= chosen.skus)
-        result = measure(sizes, chosen.events, chosen.rounds)
+    sizes = tuple(size for size in SIZES if size <= chosen.skus)
+    asked = ((200, 2_000), 8_000, 1) if chosen.quick else (sizes, chosen.events, chosen.rounds)
+    result = measure(*asked)
     print("\n".join(table(result)))
     if not chosen.quick:
         RESULTS.parent.mkdir(exist_ok=True)
