@@ -158,7 +158,7 @@ def _pipeline(settings: Settings, number: int, forecaster: Forecaster | None) ->
 
 
 def _tell(pipeline: Pipeline, skus: Numbers) -> None:
-    """What a catalog and stock levels would say of them."""
+    """What catalog and stock levels would say."""
     rows = pipeline.skus.insert_all([sku_name(number).encode() for number in skus.tolist()])
     pipeline.decider.grow(pipeline.skus.capacity)
     reference = pipeline.decider.reference
