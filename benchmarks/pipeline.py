@@ -9,6 +9,7 @@ without forecasts and decisions, and checks the counts.
 import argparse
 import json
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -17,45 +18,72 @@ from streams import topics
 from streams.batcher import Batcher
 from streams.checkpoint import Restored, RestoreStats
 from streams.codec.decode import Fetch
-from streams.codec.write import encode_records
+from streams.codec.write import RecordBatch, encode_records
 from streams.pipeline import Pipeline
 from streams.settings import load
 
 START_MS = 1_795_000_000_000
 EVENTS_PER_S = 400  # of event time: a quarter of a shop's 1,600
-FETCH_RECORDS = 8_000
 
 
 def workload(events: int, skus: int, seed: int) -> dict[str, list[Fetch]]:
-    """Fetches by topic: clicks 80 %, carts 15 %, orders 5 %."""
+    """Fetches by topic, of SKUs drawn by their popularity."""
     random = np.random.default_rng(seed)
-    kind = random.choice(3, events, p=(0.8, 0.15, 0.05))
-    sku = random.choice(skus, events, p=_zipf(skus))
-    at_ms = START_MS + np.arange(events) * 1_000 // EVENTS_PER_S + random.integers(0, 2_000, events)
-    price = random.integers(100, 50_000, events)
-    made: dict[str, list[Fetch]] = {}
+    sku = random.choice(skus, events, p=zipf(skus))
+    batches = event_batches(sku, spread_ms(events, START_MS, EVENTS_PER_S), random)
+    return {topic: fetches(topic, several, START_MS + 10**9) for topic, several in batches.items()}
+
+
+def spread_ms(events: int, start_ms: int, events_per_s: int) -> np.ndarray:
+    """Event times int64 [events] from `start_ms` on, evenly."""
+    return start_ms + np.arange(events) * 1_000 // events_per_s
+
+
+def event_batches(
+    sku: np.ndarray, at_ms: np.ndarray, random: np.random.Generator
+) -> dict[str, list[RecordBatch]]:
+    """Events of SKUs number `sku` int64 [n] at `at_ms` int64 [n] or up to two seconds later: clicks
+    80 %, carts 15 %, orders 5 %, by topic.
+    """
+    n = len(sku)
+    kind = random.choice(3, n, p=(0.8, 0.15, 0.05))
+    at_ms = at_ms + random.integers(0, 2_000, n)
+    price = random.integers(100, 50_000, n)
+    series = int(random.integers(2**32))  # no id comes twice
+    made: dict[str, list[RecordBatch]] = {}
     for number, topic in enumerate(topics.EVENT_TOPICS):
-        chosen = np.flatnonzero(kind == number)
-        fetches = []
-        for first in range(0, len(chosen), FETCH_RECORDS):
-            records = []
-            for row in chosen[first : first + FETCH_RECORDS].tolist():
-                name = f"SKU{sku[row]:06d}"
-                value = (
-                    f'{{"event_id":"e{row:08d}","sku":"{name}","user_id":"u{row % 99_999:05d}",'
-                    f'"event_time_ms":{at_ms[row]},"price_cents":{price[row]},"quantity":1}}'
-                )
-                records.append((name.encode(), value.encode(), []))
-            data, offset = b"", first
-            for batch in encode_records(records):
-                data += batch.whole(offset, START_MS + 10**9)
-                offset += batch.count
-            fetches.append(Fetch(topic, 0, first, offset, data))
-        made[topic] = fetches
+        records = []
+        for row in np.flatnonzero(kind == number).tolist():
+            name = sku_name(sku[row])
+            value = (
+                f'{{"event_id":"{series:08x}{row:08d}","sku":"{name}",'
+                f'"user_id":"u{row % 99_999:05d}","event_time_ms":{at_ms[row]},'
+                f'"price_cents":{price[row]},"quantity":1}}'
+            )
+            records.append((name.encode(), value.encode(), []))
+        made[topic] = encode_records(records)
     return made
 
 
-def _zipf(skus: int) -> np.ndarray:
+def fetches(
+    topic: str, batches: Iterable[RecordBatch], timestamp_ms: int, offset: int = 0
+) -> list[Fetch]:
+    """One a batch, as a broker would answer, the first record at `offset`."""
+    made = []
+    for batch in batches:
+        end = offset + batch.count
+        made.append(Fetch(topic, 0, offset, end, batch.whole(offset, timestamp_ms)))
+        offset = end
+    return made
+
+
+def sku_name(number: int) -> str:
+    """Of a SKU in every workload here."""
+    return f"SKU{number:07d}"
+
+
+def zipf(skus: int) -> np.ndarray:
+    """How popular each is, float64 [skus], of sum 1."""
     weight = 1 / np.arange(1, skus + 1)
     return weight / weight.sum()
 

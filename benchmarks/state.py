@@ -1,16 +1,14 @@
-"""What a checkpoint and a restore cost on Apache Kafka: `python -m benchmarks.state`.
+"""What a checkpoint costs on Apache Kafka: `python -m benchmarks.state`; restores: recovery.py.
 
 Checkpoints of 10,000 changed SKUs, each with a packed row of about 500 bytes and a record of
 `demand-windows`, in one transaction, one after the other, so that each also waits for the local
-copy of the one before, which in a worker has a second for it; then a restore of all of them from
-the changelog, and from the local copy. Needs a broker with transactions, named by
-`KAFKA_BOOTSTRAP_SERVERS`. Makes topics under a prefix of its own and deletes them again. The first
-checkpoint and restore, which warm up, are left out.
+copy of the one before, which in a worker has a second for it. Needs a broker with transactions,
+named by `KAFKA_BOOTSTRAP_SERVERS`. Makes topics under a prefix of its own and deletes them again.
+The first checkpoint, which warms up, is left out.
 """
 
 import asyncio
 import os
-import shutil
 import statistics
 import tempfile
 import time
@@ -29,7 +27,6 @@ from streams.fetch_seam import seam_problem
 from streams.settings import Settings, load
 from streams.state import changelog
 from streams.state.marker import MARKER_VERSION, Marker
-from streams.state.places import copy_folder
 from streams.state.recovery import restore
 from streams.state.snapshot import RowSchema
 
@@ -65,23 +62,6 @@ async def commits(emitter: Emitter, rows: int) -> list[float]:
     return taken_ms[1:]
 
 
-async def restores(settings: Settings, *, from_copy: bool) -> list[float]:
-    """Records a second (rows, when from the copy) of whole restores, history not read."""
-    rates = []
-    for _ in range(4):
-        if not from_copy:
-            shutil.rmtree(copy_folder(settings, 0), ignore_errors=True)
-        began = time.perf_counter()
-        found = await restored(settings, emitter := emitter_for(settings, Cluster(settings), 0))
-        records = ROWS if from_copy else found.stats.changelog_records
-        rates.append(records / (time.perf_counter() - began))
-        await emitter.stop()
-        assert found.stats.copy_used is from_copy
-        cells = SCHEMA.unpack(found.rows)["cells"]
-        assert len(found.names) == ROWS and (cells == REPEATS).all()  # the answer is right
-    return rates[1:]
-
-
 async def restored(settings: Settings, emitter: Emitter) -> Restored:
     cluster = Cluster(settings)
     async with cluster.reader(0) as reader:
@@ -111,10 +91,6 @@ async def measure(settings: Settings) -> None:
     print(
         f"  of these, encoding the changelog:       {1e3 * (time.perf_counter() - began):6.1f} ms"
     )
-    changelog_rates = await restores(settings, from_copy=False)
-    copy_rates = await restores(settings, from_copy=True)
-    print(f"restore from the changelog:  {statistics.median(changelog_rates):9,.0f} records/s")
-    print(f"restore from the local copy: {statistics.median(copy_rates):9,.0f} rows/s")
 
 
 def main() -> None:

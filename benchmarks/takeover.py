@@ -158,13 +158,15 @@ async def opened(opening: Opening) -> tuple[Owned, float]:
 
 
 @contextlib.asynccontextmanager
-async def parts(settings: Settings) -> AsyncIterator[tuple[Opening, Standbys, Monitor]]:
+async def parts(
+    settings: Settings, partitions: int = 1
+) -> AsyncIterator[tuple[Opening, Standbys, Monitor]]:
     """What a worker process opens its partitions with."""
     core, monitor, cluster = CoreThread(), Monitor(process=False), Cluster(settings)
-    standbys = Standbys(settings, cluster, 1, HASH_KEY, monitor)
+    standbys = Standbys(settings, cluster, partitions, HASH_KEY, monitor)
     forecaster = load_forecaster(settings)
     yield (
-        Opening(settings, cluster, 1, forecaster, HASH_KEY, core, monitor, standbys),
+        Opening(settings, cluster, partitions, forecaster, HASH_KEY, core, monitor, standbys),
         standbys,
         monitor,
     )

@@ -50,11 +50,16 @@ def scatter(memory: ForecastMemory | None, rows: Ints, state: NDArray[Any]) -> i
         fields = schema.unpack(np.ascontiguousarray(state[known, : schema.width]))
     except StateError:  # of another model
         return len(rows)
+    if not len(known):
+        return len(rows)
     sane = np.ones(len(known), np.bool_)
     for name, values in fields.items():
         flat = values.reshape(len(known), math.prod(values.shape[1:]))
         low, high = _INTEGERS.get(name, (0, 1))
         good = np.isfinite(flat) if flat.dtype.kind == "f" else (flat >= low) & (flat <= high)
         sane &= good.all(axis=1)
-    memory.scatter(rows[known[sane]], {name: values[sane] for name, values in fields.items()})
-    return len(rows) - int(sane.sum())
+    if not sane.all():
+        known = known[sane]
+        fields = {name: values[sane] for name, values in fields.items()}
+    memory.scatter(rows[known], fields)
+    return len(rows) - len(known)

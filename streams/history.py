@@ -1,11 +1,12 @@
-"""The last closed buckets of every row, those with content only: a ring of compact arrays.
+"""The units of the last closed buckets of every row, those with content only: a ring of compact
+arrays.
 
-Held for the features and the stock position; it is no state of its own, since `demand-windows`
-says all of it again after a restore.
+Held for the stock position, when the shop says what was on hand some time ago; it is no state of
+its own, since `demand-windows` says all of it again after a restore.
 """
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +19,30 @@ from streams.history_kernel import (
     push_history,
     sum_units,
 )
-from streams.past_windows import RING_FIELDS, readable_windows
+from streams.past_windows import readable_windows
 
 Int64s = NDArray[np.int64]
-FIELDS: Final = ("bucket", "clicks", "carts", "orders", "units", "price_cents")
 
 
 class Buckets(NamedTuple):
     """The ring of some rows, oldest bucket first and empty places in front. int64 [n, length]."""
 
     bucket_start_ms: Int64s  # 0: an empty place
-    clicks: Int64s
-    carts: Int64s
-    orders: Int64s
     units: Int64s
-    price_cents: Int64s
 
 
-def decode_windows(values: Iterable[bytes]) -> tuple[list[bytes], tuple[Int64s, ...]]:
-    """Records of `demand-windows` as `History.push` takes them: SKUs, and int64 [n] of each of
-    RING_FIELDS. What is no window is passed over.
+def decode_windows(values: Iterable[bytes]) -> tuple[list[bytes], Int64s, Int64s]:
+    """Records of `demand-windows` as `History.push` takes them: SKUs, starts of buckets int64 [n],
+    units int64 [n]. What is no window is passed over.
     """
     windows = readable_windows(values)
-    columns = (
-        np.array([getattr(window, field) for window in windows], np.int64) for field in RING_FIELDS
-    )
-    return [window.sku.encode() for window in windows], tuple(columns)
+    skus = [window.sku.encode() for window in windows]
+    starts_ms = np.array([window.bucket_start_ms for window in windows], np.int64)
+    return skus, starts_ms, np.array([window.units for window in windows], np.int64)
 
 
 class History:
-    """Rings of `length` buckets, uint32 (a larger count stays at the top): 24 bytes a bucket."""
+    """Rings of `length` buckets, uint32 (more units stay at the top): 8 bytes a bucket."""
 
     def __init__(self, length: int, bucket_ms: int) -> None:
         self.length = length
@@ -64,23 +59,9 @@ class History:
             getattr(fresh, field)[:old] = getattr(self._arrays, field)
             self._arrays = self._arrays._replace(**{field: getattr(fresh, field)})
 
-    def push(
-        self,
-        rows: Int64s,
-        bucket_start_ms: Int64s,
-        clicks: Int64s,
-        carts: Int64s,
-        orders: Int64s,
-        units: Int64s,
-        price_cents: Int64s,
-    ) -> None:
+    def push(self, rows: Int64s, bucket_start_ms: Int64s, units: Int64s) -> None:
         """Enter closed buckets, int64 [n] each; what a row has already, or older, is skipped."""
-        push_history(
-            rows,
-            bucket_start_ms // self._bucket_ms,
-            (clicks, carts, orders, units, price_cents),
-            self._arrays,
-        )
+        push_history(rows, bucket_start_ms // self._bucket_ms, units, self._arrays)
 
     def units_between(self, rows: Int64s, from_ms: int) -> Int64s:
         """Units ordered from `from_ms` on, int64 [n], as far as the rings reach back.
@@ -93,10 +74,9 @@ class History:
     def of(self, rows: Int64s) -> Buckets:
         """The rings of `rows`, in order of time."""
         shape = (len(rows), self.length)
-        columns = [np.zeros(shape, np.int64) for _ in FIELDS]
-        order_history(rows, self._arrays, tuple(columns))
-        columns[0] *= self._bucket_ms
-        return Buckets(*columns)
+        bucket, units = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        order_history(rows, self._arrays, bucket, units)
+        return Buckets(bucket * self._bucket_ms, units)
 
     def reset(self, rows: Int64s) -> None:
         """Forget the rows' buckets."""
@@ -106,4 +86,5 @@ class History:
 def _arrays(capacity: int, length: int) -> HistoryArrays:
     head = np.zeros((capacity, HEAD_FIELDS), np.int64)
     head[:, 1] = NO_BUCKET
-    return HistoryArrays(head, *(np.zeros((capacity, length), np.uint32) for _ in FIELDS))
+    shape = (capacity, length)
+    return HistoryArrays(head, np.zeros(shape, np.uint32), np.zeros(shape, np.uint32))

@@ -1,6 +1,6 @@
 """The compiled part of the history rings."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +21,12 @@ class HistoryArrays(NamedTuple):
 
     head: Int64s  # [capacity, HEAD_FIELDS]
     bucket: UInt32s  # [capacity, length], modulo 2^32: 13 years of the smallest buckets
-    clicks: UInt32s
-    carts: UInt32s
-    orders: UInt32s
     units: UInt32s
-    price_cents: UInt32s
 
 
 @njit
-def push_history(
-    rows: Int64s, bucket: Int64s, counts: tuple[Any, ...], history: HistoryArrays
-) -> None:
-    """Enter `counts` (clicks, carts, orders, units, price_cents) of a later bucket of each row."""
-    clicks, carts, orders, units, price_cents = counts
+def push_history(rows: Int64s, bucket: Int64s, units: Int64s, history: HistoryArrays) -> None:
+    """Enter the units of a later bucket of each row."""
     length = history.bucket.shape[1]
     for i in range(len(rows)):
         row = rows[i]
@@ -41,11 +34,7 @@ def push_history(
             continue
         at = history.head[row, PUSHED] % length
         history.bucket[row, at] = np.uint32(bucket[i] & COUNT_MAX)
-        history.clicks[row, at] = np.uint32(min(clicks[i], COUNT_MAX))
-        history.carts[row, at] = np.uint32(min(carts[i], COUNT_MAX))
-        history.orders[row, at] = np.uint32(min(orders[i], COUNT_MAX))
         history.units[row, at] = np.uint32(min(units[i], COUNT_MAX))
-        history.price_cents[row, at] = np.uint32(min(price_cents[i], COUNT_MAX))
         history.head[row, PUSHED] += 1
         history.head[row, NEWEST] = bucket[i]
 
@@ -74,9 +63,8 @@ def sum_units(rows: Int64s, first_bucket: int, history: HistoryArrays) -> Int64s
 
 
 @njit
-def order_history(rows: Int64s, history: HistoryArrays, columns: tuple[Any, ...]) -> None:
-    """Fill int64 [n, length] columns (bucket, then the counts), the newest bucket last."""
-    bucket, clicks, carts, orders, units, price_cents = columns
+def order_history(rows: Int64s, history: HistoryArrays, bucket: Int64s, units: Int64s) -> None:
+    """Fill int64 [n, length] columns, the newest bucket last."""
     length = history.bucket.shape[1]
     for i in range(len(rows)):
         row = rows[i]
@@ -84,8 +72,4 @@ def order_history(rows: Int64s, history: HistoryArrays, columns: tuple[Any, ...]
         for back in range(1, min(pushed, length) + 1):
             at = (pushed - back) % length
             bucket[i, length - back] = _bucket_at(history, row, at)
-            clicks[i, length - back] = history.clicks[row, at]
-            carts[i, length - back] = history.carts[row, at]
-            orders[i, length - back] = history.orders[row, at]
             units[i, length - back] = history.units[row, at]
-            price_cents[i, length - back] = history.price_cents[row, at]

@@ -49,6 +49,7 @@ Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
 REFUSED_MAX: Final = 512  # in one step: each takes some 0.1 ms, as they leave the compiled path
+RESTORED_AT_ONCE: Final = 2_048  # rows: what they are unpacked into stays in a processor's cache
 
 
 class _Core(msgspec.Struct, frozen=True):
@@ -382,22 +383,21 @@ class Pipeline:
     def _restore_rows(self, restored: Restored) -> None:
         rows = self.skus.insert_all(restored.names)
         self._make_room()
-        if len(rows):
-            state = self._schema.unpack(restored.rows)
-            require_rows(restored.names, state, self.settings.bucket_ms)
-            self.windows.scatter(rows, state)
-            self.decider.scatter(rows, state)
-            self.windows.dirty[self.skus.rows_of(list(restored.mended), room=0)] = True
+        for begin in range(0, len(rows), RESTORED_AT_ONCE):
+            part = slice(begin, begin + RESTORED_AT_ONCE)
+            state = self._schema.unpack(restored.rows[part])
+            require_rows(restored.names[part], state, self.settings.bucket_ms)
+            self.windows.scatter(rows[part], state)
+            self.decider.scatter(rows[part], state)
+        self.windows.dirty[self.skus.rows_of(list(restored.mended), room=0)] = True
 
     def _load_history(self, values: list[bytes]) -> None:
         """Fill the history rings from records of `demand-windows`; what is no window of a SKU here
         is passed over.
         """
-        names, columns = decode_windows(values)
+        names, starts_ms, units = decode_windows(values)
         if not names:
             return
-        rows = self.skus.rows_of(names, room=0)
+        rows = self.skus.rows_of(names, room=0).astype(np.int64)
         known = rows >= 0  # the others' rows were given back since, or are another partition's
-        self.windows.load_history(
-            rows[known].astype(np.int64), *(column[known] for column in columns)
-        )
+        self.windows.load_history(rows[known], starts_ms[known], units[known])

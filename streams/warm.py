@@ -99,12 +99,12 @@ class Warm:
     def follow_windows(self, records: list[LogRecord], next_offset: int) -> None:
         """Closed buckets, in log order, up to `next_offset`."""
         self.windows_offset = next_offset
-        names, columns = decode_windows(value for _, _, value in records if value)
+        names, starts_ms, units = decode_windows(value for _, _, value in records if value)
         if not names:
             return
         rows = self.skus.insert_all(names)
         self.history.grow(self.skus.capacity)
-        self.history.push(rows, *columns)
-        first_ms = int(columns[0].min())
+        self.history.push(rows, starts_ms, units)
+        first_ms = int(starts_ms.min())
         known_ms = self.history_from_ms
         self.history_from_ms = first_ms if known_ms is None else min(known_ms, first_ms)

@@ -184,15 +184,7 @@ class Windows:
             return None
         rows, sums = self._rows.close(start_ms // self.config.bucket_ms)
         closed = _closed_bucket(start_ms, rows, sums)
-        self.history.push(
-            closed.rows,
-            np.full(len(rows), start_ms),
-            closed.clicks,
-            closed.carts,
-            closed.orders,
-            closed.units,
-            closed.price_cents,
-        )
+        self.history.push(closed.rows, np.full(len(rows), start_ms), closed.units)
         self.closed_through_ms = max(self.closed_through_ms, start_ms + self.config.bucket_ms)
         self._advance()
         return closed
@@ -284,28 +276,14 @@ class Windows:
         self._grow()
         self._rows.scatter(rows, state)
 
-    def load_history(
-        self,
-        rows: Int64s,
-        bucket_start_ms: Int64s,
-        clicks: Int64s,
-        carts: Int64s,
-        orders: Int64s,
-        units: Int64s,
-        price_cents: Int64s,
-    ) -> None:
+    def load_history(self, rows: Int64s, bucket_start_ms: Int64s, units: Int64s) -> None:
         """Enter records of `demand-windows`, in their order, after `scatter`: int64 [n] each.
 
         Those that the rows are yet to close (again) are left out.
         """
         self._grow()
         closed = bucket_start_ms // self.config.bucket_ms <= self._rows.last_bucket(rows)
-        self.history.push(
-            *(
-                column[closed]
-                for column in (rows, bucket_start_ms, clicks, carts, orders, units, price_cents)
-            )
-        )
+        self.history.push(rows[closed], bucket_start_ms[closed], units[closed])
         if closed.any():
             self._history_from_ms = min(self._history_from_ms, int(bucket_start_ms[closed].min()))
 

@@ -113,6 +113,12 @@ CATALOGUE = (
         "exactly once, forecasts and decisions too",
         "flashcast_worker.py",
     ),
+    Program(
+        "flashcast-two",
+        "exactly once, windows alone, two workers",
+        "flashcast_worker.py",
+        arguments=("--without-forecasts", "--two"),
+    ),
     _loop(
         "librdkafka-consume",
         "ceiling: consume alone",

@@ -35,10 +35,13 @@ class NameArrays(NamedTuple):
         return self.blob[at : at + int(self.length[row])].tobytes()
 
     def several(self, rows: Int64s) -> list[bytes]:
-        """Those of many rows: one copy of the blob instead of an array for each name."""
-        blob = self.blob.tobytes()
-        places = zip(self.at[rows].tolist(), self.length[rows].tolist(), strict=True)
-        return [blob[at : at + length] for at, length in places]
+        """Those of many rows: what is copied at once is theirs alone, however long the blob."""
+        length = self.length[rows].astype(np.int64)
+        ends = np.cumsum(length)
+        begins = ends - length
+        places = np.repeat(self.at[rows] - begins, length) + np.arange(length.sum())
+        data = self.blob[places].tobytes()
+        return [data[at:end] for at, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streams.codec import write_columns
 from streams.codec.columns import Bytes, Columns, Int64s, NameArrays, UInt64s
 from streams.codec.compiled import Memory, byte, compiled, inlined, signed, word
+from streams.codec.crc_kernel import HAS_INSTRUCTION, checksums
 from streams.codec.event_kernel import SURE_WITH_UNKNOWN, UNSURE, scan_event
 from streams.codec.plain import (
     CODEC_MASK,
@@ -292,3 +293,5 @@ def warm_up() -> None:
     place = np.array([0, 0, HEADER_BYTES], np.int64)
     decode(data, 0, 0, 0, (0, 0), place, Columns.of(1))
     is_sound(data, 0, len(data))
+    if HAS_INSTRUCTION:
+        checksums(np.zeros((1, 1), np.uint8), 0)

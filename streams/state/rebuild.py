@@ -26,7 +26,7 @@ log = structlog.get_logger("flashcast.recovery")
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """`copy` is open and holds the state; None: there is none to keep. `copy_problem` says why the
-    one that was there was not used.
+    one that was there was not used. `intact`: every row of the image is known to be.
     """
 
     image: Image
@@ -34,6 +34,7 @@ class Rebuilt:
     copy_used: bool
     copy_problem: str | None
     records: int  # read from the changelog
+    intact: bool = False
 
 
 async def rebuild(
@@ -52,8 +53,8 @@ async def rebuild(
         if place is not None:
             await check_place(reader, place, begin, end)
             image = await asyncio.to_thread(load_intact, copy, place)
-            records = await _follow(reader, copy, image, place.offset, end, now_ms)
-            return Rebuilt(image, copy, True, None, records)
+            records, intact = await _follow(reader, copy, image, place.offset, end, now_ms)
+            return Rebuilt(image, copy, True, None, records, intact)
     except CopyInUseError as error:
         problem, kept = str(error), None
     except StateError as error:
@@ -107,16 +108,17 @@ def load_intact(copy: LocalCopy, place: Place) -> Image:
     image = copy.load()
     image.identity, image.identity_offset = bytes.fromhex(place.identity), place.identity_offset
     image.marker_offset = place.marker_offset
-    _, bad = snapshot.stack(list(image.rows.values()))
-    if bad:
-        raise StateError(f"{len(bad)} of {len(image.rows)} rows of the local copy are corrupt")
+    if not snapshot.all_intact(image.rows.values()):
+        raise StateError("the local copy holds rows that fail their checksum")
     return image
 
 
 async def _follow(
     reader: PartitionReader, copy: LocalCopy, image: Image, begin: int, end: int, now_ms: int
-) -> int:
-    """Brings a loaded copy up to date, in memory and on disk; the number of records that took."""
+) -> tuple[int, bool]:
+    """Brings a loaded copy up to date, in memory and on disk: how many records that took, and
+    whether all rows among them are intact.
+    """
     before = image.marker
     changed: dict[bytes, bytes | None] = {}
     records = 0
@@ -130,7 +132,8 @@ async def _follow(
     place = _place(image, end, now_ms)
     assert place is not None
     await asyncio.to_thread(copy.write, changed.items(), place)
-    return records
+    rows = (value for key, value in changed.items() if key[0] and value is not None)
+    return records, snapshot.all_intact(rows)
 
 
 def _place(image: Image, end: int, now_ms: int) -> Place | None:

@@ -68,7 +68,7 @@ async def restore(
         await _refuse_lost_state(settings, outside, emitter.partition)
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
-    rows, mended = await _intact_rows(settings, reader, bounds, image)
+    rows, mended = await _intact_rows(settings, reader, bounds, found)
     stats.rows_corrupt = len(mended)
     # what an unfinished checkpoint left behind the marker gives way to the rows before it
     emitter.forget([name for name in image.begun if name not in image.rows])
@@ -182,9 +182,12 @@ def _check_offsets(
 
 
 async def _intact_rows(
-    settings: Settings, reader: PartitionReader, bounds: Mapping[str, Bounds], image: Image
+    settings: Settings, reader: PartitionReader, bounds: Mapping[str, Bounds], found: Rebuilt
 ) -> tuple[snapshot.Rows, tuple[bytes, ...]]:
     """The rows of the image, and the SKUs of those that had to be mended first."""
+    image = found.image
+    if found.intact:
+        return await asyncio.to_thread(snapshot.joined, list(image.rows.values())), ()
     rows, bad = await asyncio.to_thread(snapshot.stack, list(image.rows.values()))
     if not bad:
         return rows, ()

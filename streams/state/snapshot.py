@@ -6,14 +6,19 @@ The checksum covers everything behind itself. `schema` is a hash of the fields' 
 shapes, so that a release that lays rows out differently refuses them instead of misreading them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, islice
 from typing import Any, Final
 
 import numpy as np
 from aiokafka.record.util import calc_crc32c
 from numpy.typing import NDArray
 
+from models.jit import COMPILED
 from streams.errors import StateError
+
+if COMPILED:
+    from streams.codec.crc_kernel import HAS_INSTRUCTION, checksums
 
 Rows = NDArray[np.uint8]  # [n, row width]
 
@@ -21,6 +26,8 @@ CRC_BYTES: Final = 4
 HEADER: Final = [("crc32c", "<u4"), ("version", "<u2"), ("schema", "<u4")]
 HEADER_BYTES: Final = np.dtype(HEADER).itemsize
 VERSION_MAX: Final = 2**16 - 1
+CHECKED_AT_ONCE: Final = 4_096
+ALL_AT_ONCE: Final = COMPILED and HAS_INSTRUCTION
 
 
 class RowSchema:
@@ -107,13 +114,21 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
 
     Raises StateError when intact rows differ in width: two layouts in one changelog.
     """
-    good, bad = [], []
-    for index, value in enumerate(values):
-        if is_intact(value):
-            good.append(value)
-        else:
-            bad.append(index)
-    widths = {len(value) for value in good}
+    if len(set(map(len, values))) == 1 and len(values[0]) >= HEADER_BYTES:
+        rows = joined(values)
+        stated = np.ascontiguousarray(rows[:, :CRC_BYTES]).view("<u4")[:, 0]
+        wrong = stated != _checksums(rows)
+        return (rows[~wrong] if wrong.any() else rows), np.flatnonzero(wrong).tolist()
+    good = [is_intact(value) for value in values]
+    bad = [index for index, fine in enumerate(good) if not fine]
+    return joined(list(compress(values, good))), bad
+
+
+def joined(values: Sequence[bytes]) -> Rows:
+    """Packed rows, known to be intact, as uint8 [n, width]. Raises StateError when they differ in
+    width: two layouts in one changelog.
+    """
+    widths = {len(value) for value in values}
     if len(widths) > 1:
         raise StateError(
             f"the changelog holds rows of different layouts ({sorted(widths)} bytes): stop the "
@@ -121,11 +136,22 @@ def stack(values: Sequence[bytes]) -> tuple[Rows, list[int]]:
             "process all input again"
         )
     width = widths.pop() if widths else HEADER_BYTES
-    return np.frombuffer(b"".join(good), np.uint8).reshape(len(good), width), bad
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
+
+
+def all_intact(values: Iterable[bytes]) -> bool:
+    """Whether every packed row is, looked at some at a time."""
+    waiting = iter(values)
+    while several := list(islice(waiting, CHECKED_AT_ONCE)):
+        if stack(several)[1]:
+            return False
+    return True
 
 
 def _checksums(rows: Rows) -> NDArray[np.uint32]:
-    """CRC32C of each row behind its checksum, uint32 [n]; about 0.5 us a row of 500 bytes."""
+    """CRC32C of each row behind its checksum, uint32 [n]."""
+    if ALL_AT_ONCE:
+        return checksums(rows, CRC_BYTES)
     n, width = rows.shape
     data = memoryview(rows.tobytes())
     starts = range(0, n * width, width)

@@ -39,7 +39,7 @@ def settings(kafka_settings: Settings) -> Settings:
 def closed(step: int, skus: list[str], offset: int) -> Checkpoint:
     """A checkpoint at `offset` of every topic, with a real window of each SKU."""
     windows = [
-        DemandWindow(sku, START_MS + 10_000 * step, 10_000, step, 0, 0, 0, 0, 100, 0, 10_000)
+        DemandWindow(sku, START_MS + 10_000 * step, 10_000, 0, 0, 0, step, 0, 100, 0, 10_000)
         for sku in skus
     ]
     records = [(one.sku.encode(), msgspec.json.encode(one), []) for one in windows]
@@ -98,8 +98,8 @@ async def test_a_standby_hands_over_what_a_restore_would_have_found(
         assert follower.given
         assert warm.history == []  # it is in the rings
         rows = follower.warm.skus.insert_all([b"S0", b"S4", b"S20"])
-        clicks = follower.warm.history.of(rows).clicks
-        assert clicks.sum(axis=1).tolist() == [1 + 2 + 3, 1 + 2, 1]
+        units = follower.warm.history.of(rows).units
+        assert units.sum(axis=1).tolist() == [1 + 2 + 3, 1 + 2, 1]
         assert follower.warm.event_offsets == dict.fromkeys(topics.EVENT_TOPICS, 7)
     await taker.stop()
     await owner.stop()

@@ -8,17 +8,9 @@ BUCKET_MS = 10_000
 FIRST = 170_000_000  # bucket number
 
 
-def push(history: History, row: int, bucket: int, units: int, clicks: int = 1) -> None:
+def push(history: History, row: int, bucket: int, units: int) -> None:
     one = np.ones(1, np.int64)
-    history.push(
-        one * row,
-        one * bucket * BUCKET_MS,
-        one * clicks,
-        one * 2,
-        one * 3,
-        one * units,
-        one * 999,
-    )
+    history.push(one * row, one * bucket * BUCKET_MS, one * units)
 
 
 def history(capacity: int = 3, length: int = 4) -> History:
@@ -35,7 +27,6 @@ def test_the_ring_holds_the_last_buckets_in_order() -> None:
     assert held.units.tolist() == [[0, 0, 0, 0], [2, 3, 4, 5]]
     expected = [(FIRST + 10 * at) * BUCKET_MS for at in (2, 3, 4, 5)]
     assert held.bucket_start_ms.tolist() == [[0, 0, 0, 0], expected]
-    assert held.price_cents[1].tolist() == [999] * 4
 
 
 def test_a_bucket_that_the_ring_has_is_not_entered_again() -> None:
@@ -87,6 +78,6 @@ def test_buckets_of_many_years_are_told_apart() -> None:
     ring.grow(1)
     one = np.ones(1, np.int64)
     for start_ms in (1_700_000_000_000, 1_700_000_000_000 + 2**31, 1_700_000_000_000 + 2**32 - 1):
-        ring.push(0 * one, start_ms * one, one, one, one, one, one)
+        ring.push(0 * one, start_ms * one, one)
     starts = ring.of(0 * one).bucket_start_ms[0, 1:] - 1_700_000_000_000
     assert starts.tolist() == [0, 2**31, 2**32 - 1]

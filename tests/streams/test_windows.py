@@ -261,7 +261,7 @@ def test_history_leaves_out_what_is_yet_to_close_again() -> None:
     starts = T0 + np.array([0, 0, 10_000, 20_000, 30_000])
     fives = np.full(5, 5)
     rows = np.repeat(row, 5)
-    restored.windows.load_history(rows, starts, fives, fives, fives, fives, fives)
+    restored.windows.load_history(rows, starts, fives)
     held = restored.windows.history.of(row)
     assert held.bucket_start_ms.tolist() == [[0, 0, T0, T0 + 10_000]]
     assert restored.windows.history_start_ms == T0

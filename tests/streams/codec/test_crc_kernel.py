@@ -1,0 +1,27 @@
+"""The processor's CRC32C against aiokafka's."""
+
+import numpy as np
+import pytest
+from aiokafka.record.util import calc_crc32c
+
+from models.jit import COMPILED
+
+if not COMPILED:
+    pytest.skip("there is no compiler", allow_module_level=True)
+
+from streams.codec.crc_kernel import HAS_INSTRUCTION, checksums
+
+pytestmark = pytest.mark.skipif(
+    not HAS_INSTRUCTION, reason="this processor has no such instruction"
+)
+
+
+@pytest.mark.parametrize("width", [4, 5, 11, 12, 13, 19, 20, 983])
+def test_every_row_has_the_checksum_that_the_library_finds(width: int) -> None:
+    rows = np.random.default_rng(width).integers(0, 256, (50, width), np.uint8)
+    expected = [calc_crc32c(row[4:].tobytes()) for row in rows]
+    assert checksums(rows, 4).tolist() == expected
+
+
+def test_no_rows_have_no_checksums() -> None:
+    assert checksums(np.zeros((0, 20), np.uint8), 4).tolist() == []
