@@ -116,6 +116,11 @@ class Custody:
                     ahead.add(name)
         self.ahead = frozenset(ahead)
 
+    def see_if_ahead(self, owned: Owned, topic: str) -> None:
+        """While the core is at work, too: however long it takes, a full queue takes no more."""
+        if owned.waiting_bytes(topic) > QUEUE_BYTES_MAX:
+            self.ahead |= {(topic, owned.partition)}
+
     # -- restoring
 
     def new_term(self) -> int:

@@ -14,7 +14,9 @@ from streams.emit import Emitter
 from streams.pipeline import Pipeline
 from streams.topics import EVENT_TOPICS, INPUT_TOPICS
 
-CATCH_UP_BYTES: Final = 2**20  # waiting of one topic: buckets then close faster than anyone reads
+# Of one topic, waiting here or at the broker: buckets then close faster than anyone reads.
+CATCH_UP_BYTES: Final = 2**20
+CATCH_UP_RECORDS: Final = 10_000
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Owned:
     inbox: deque[Fetch] = field(default_factory=deque)
     inbox_bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(INPUT_TOPICS, 0))
     empties: dict[str, int] = field(default_factory=dict)
+    lag: dict[str, int] = field(default_factory=dict)  # records at the broker, not yet fetched
     checkpoint: Checkpoint | None = None  # taken, and not yet committed
     commit: asyncio.Task[None] | None = None
     taken_ms: int = 0  # monotonic, of the last checkpoint's copy
@@ -94,6 +97,11 @@ class Owned:
             return False
         if monotonic_ms - self.taken_ms >= interval_ms or self.pipeline.full:
             return True
-        if not self.pipeline.closing_pending:
-            return False
-        return all(self.waiting_bytes(topic) < CATCH_UP_BYTES for topic in EVENT_TOPICS)
+        return self.pipeline.closing_pending and not self._catching_up()
+
+    def _catching_up(self) -> bool:
+        return any(
+            self.waiting_bytes(topic) >= CATCH_UP_BYTES
+            or self.lag.get(topic, 0) >= CATCH_UP_RECORDS
+            for topic in EVENT_TOPICS
+        )

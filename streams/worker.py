@@ -106,6 +106,7 @@ class Worker:
         if owned is None:
             return  # being restored: it is fetched again from where the marker says
         if owned.accept(fetch):
+            self._custody.see_if_ahead(owned, fetch.topic)
             self._custody.changed.set()
         elif owned.gap:
             owned.gap = False
@@ -114,6 +115,9 @@ class Worker:
     def answered(self, drained: Drained) -> None:
         """Fetches that were answered with nothing, and the lag of all."""
         self._lag = dict(drained.lag)
+        for (topic, number), records in drained.lag.items():
+            if number in self._custody.owned:
+                self._custody.owned[number].lag[topic] = records
         if drained.fetches or drained.empties:
             self._answered_ms = self._clock.monotonic_ms()
         for empty in drained.empties:

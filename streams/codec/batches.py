@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from aiokafka.record.util import calc_crc32c
 
 from models.jit import COMPILED
 from streams.codec import plain, write
 from streams.codec.compression import decompressed
+from streams.codec.crc import crc32c
 from streams.codec.plain import Batch, Record
 from streams.errors import CodecError
 
@@ -52,7 +52,7 @@ def read_batches(
     view = memoryview(raw)
     at, untouched_from, next_offset, opened_bytes = 0, 0, start, 0
     while opened_bytes < ANSWER_BYTES_MAX and (batch := plain.batch_at(view, at)) is not None:
-        if calc_crc32c(view[batch.at + plain.CRC_START : batch.end]) != batch.crc:
+        if crc32c(view[batch.at + plain.CRC_START : batch.end]) != batch.crc:
             raise CodecError(f"batch at offset {batch.base_offset} is corrupt: wrong CRC")
         while waiting and waiting[-1][1] <= batch.base_offset:
             aborting.add(waiting.pop()[0])

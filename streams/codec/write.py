@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from aiokafka.record.util import calc_crc32c
+from streams.codec.crc import crc32c
 
 HEADER_BYTES: Final = 61
 BYTES_MAX: Final = 900_000  # below the broker's own limit for a batch, which is 1 MiB by default
@@ -65,7 +65,7 @@ def framed(
         + batch.body
     )
     after_length = _FRAME.size - 12
-    crc = calc_crc32c(covered)
+    crc = crc32c(covered)
     return _FRAME.pack(base_offset, after_length + len(covered), -1, 2, crc) + covered
 
 
