@@ -9,11 +9,14 @@ again, slower.
 from collections.abc import Iterable
 from typing import Any, Final
 
+import aiokafka.conn
 import aiokafka.consumer.fetcher as aiokafka_fetcher
 from aiokafka import TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 _BATCH_BYTES_MAX: Final = 1 << 30  # of a batch packed again from records: never full
+# A whole answer: aiokafka would pause a connection, and go on, with every 128 kB that it reads.
+aiokafka.conn.READER_LIMIT = 1 << 20
 _AiokafkaRecords: Final = aiokafka_fetcher.MemoryRecords
 
 
