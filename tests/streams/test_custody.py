@@ -8,8 +8,9 @@ from pathlib import Path
 from streams import topics
 from streams.batcher import Batcher
 from streams.cluster import Cluster, SystemClock
+from streams.codec.decode import Fetch
 from streams.core_thread import CoreThread
-from streams.custody import FAULTS_MAX, Custody
+from streams.custody import FAULTS_MAX, QUEUE_BYTES_MAX, Custody
 from streams.emit import PlainEmitter
 from streams.errors import ConfigurationError
 from streams.monitor import Monitor
@@ -74,6 +75,24 @@ async def test_a_checkpoint_that_cannot_be_encoded_discards_the_partition_and_no
         assert not custody.has(owned)
     assert custody.failure is not None, "a fault that stays ends the worker, and says why"
     assert not custody.owned
+    core.close()
+
+
+async def test_a_queue_that_fills_while_the_core_is_at_work_is_not_fetched(tmp_path: Path) -> None:
+    settings = load(partitions=1, data_dir=tmp_path)
+    core, group = CoreThread(), QuietGroup()
+
+    async def open_partition(number: int) -> Owned:
+        return opened(settings)
+
+    worker = Worker(settings, Batcher(None), core, open_partition, group, Monitor(), SystemClock())
+    await worker._custody.restore(0, worker._custody.term, asyncio.Semaphore(1))
+    step = QUEUE_BYTES_MAX // 2
+    for number in range(2):
+        await worker.offer(Fetch(topics.CLICKS, 0, number, number + 1, b" " * step))
+    assert worker.ahead == frozenset(), "full to the brim, and no turn has ended"
+    await worker.offer(Fetch(topics.CLICKS, 0, 2, 3, b" "))
+    assert worker.ahead == {(topics.CLICKS, 0)}
     core.close()
 
 

@@ -9,7 +9,7 @@ from streams.checkpoint import Restored, RestoreStats
 from streams.cluster import Cluster
 from streams.codec.decode import Fetch
 from streams.emit import emitter_for
-from streams.owned import CATCH_UP_BYTES, Owned
+from streams.owned import CATCH_UP_BYTES, CATCH_UP_RECORDS, Owned
 from streams.pipeline import Pipeline
 from streams.settings import load
 from streams.topics import CATALOG, CLICKS, INPUT_TOPICS
@@ -112,6 +112,18 @@ def test_a_closed_bucket_hurries_a_checkpoint_but_not_in_a_catch_up(owned: Owned
     owned.pipeline.offer(Fetch(CLICKS, 0, 12, 13, b" " * CATCH_UP_BYTES))
     assert not owned.due(monotonic_ms=5_001, interval_ms=1_000)
     assert owned.due(monotonic_ms=6_000, interval_ms=1_000)
+
+
+def test_what_waits_at_the_broker_is_a_catch_up_too(owned: Owned) -> None:
+    owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
+    while owned.pipeline.work(1_000, 1_000):
+        pass
+    owned.taken_ms = 5_000
+    owned.pipeline._closed_since_take = True
+    owned.lag[CLICKS] = CATCH_UP_RECORDS
+    assert not owned.due(monotonic_ms=5_001, interval_ms=1_000)
+    owned.lag[CLICKS] = CATCH_UP_RECORDS - 1
+    assert owned.due(monotonic_ms=5_001, interval_ms=1_000)
 
 
 def test_outputs_that_stop_the_core_do_not_wait_for_the_interval(owned: Owned) -> None:
