@@ -110,8 +110,10 @@ def _forecast(
     made.quantiles.append(prediction.quantiles)
     made.fallback.append(prediction.fallback)
     made.load_first.append(first)
-    made.load_mean.append(prediction.load_mean.sum(axis=(0, 2)))
-    made.load_variance.append(prediction.load_variance.sum(axis=(0, 2)))
+    load, own = prediction.load_mean.sum(axis=0), prediction.load_variance.sum(axis=0)
+    made.load_mean.append(load.sum(axis=1))
+    made.load_variance.append(memory.load_variance(load, own).sum(axis=1))
+    memory.await_load(origin_ms, load, own)
     for name, rate in rates.rates().items():
         made.rates.setdefault(name, []).append(rate[rows])
 

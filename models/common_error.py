@@ -2,7 +2,7 @@
 
 Errors of single SKUs cancel in the sum, shocks to the whole shop do not. For each lead and kind of
 event the excess of the total's squared error over the summed variances, relative to the squared
-total, is tracked; shared out over the rows it makes their variances add up to the total's.
+total, is tracked, and comes on top of the rows' own.
 """
 
 from dataclasses import asdict, dataclass
@@ -69,8 +69,8 @@ class CommonError:
         self.open = [total for total in self.open if total.end_ms > now_ms]
 
     def shared_variance(self, mean: Array) -> Array:
-        """To be added to variances f64[n, leads, kinds]; sums to squared x total mean^2."""
-        return np.asarray(self.squared * mean * mean.sum(axis=0))
+        """Of totals f64[leads, kinds], on top of what the variances of single SKUs add up to."""
+        return np.asarray(self.squared * mean**2)
 
     def meta(self) -> dict[str, Any]:
         """JSON-able."""

@@ -25,7 +25,7 @@ from models.host_runner import HostRunner
 from models.memory import HORIZONS_TRACKED, ForecastMemory
 from models.negative_binomial import dispersion_of, nb_quantile_at
 from models.prediction import Prediction, at_horizon, load_window_ms
-from models.row_state import HORIZONS_MS, LOAD_LEADS_MS, Asked
+from models.row_state import HORIZONS_MS, Asked
 from models.weights_file import ModelCard, load_weights
 
 Array = NDArray[Any]
@@ -152,7 +152,7 @@ class Forecaster:
             fallback=fallback,
             cold=cold,
             load_mean=load_mean,
-            load_variance=_load_variance(memory, origin_ms, load_mean, load_dispersion),
+            load_variance=_load_variance(memory, load_mean, load_dispersion),
         )
 
 
@@ -199,21 +199,11 @@ def _widened(mean: Array, dispersion: Array, scores: Array) -> Array:
     return dispersion_of(mean, (mean + mean**2 / dispersion) * ratio**2)
 
 
-def _load_variance(
-    memory: ForecastMemory, origin_ms: int, load_mean: Array, load_dispersion: Array
-) -> Array:
-    """Variance of loads f64[n, 2, 3], (events a second)^2, that adds up to the total's."""
-    window_ms = load_window_ms(memory.bucket_ms)
-    counts = load_mean * (window_ms / 1000)
-    own = counts + counts**2 / load_dispersion
-    memory.common.judge(origin_ms)
-    variance = own + memory.common.shared_variance(counts)
-    for lead, lead_ms in enumerate(LOAD_LEADS_MS):
-        begin_ms = origin_ms + max(lead_ms - window_ms, 0)
-        memory.common.await_truth(
-            lead, begin_ms, begin_ms + window_ms, counts[:, lead].sum(0), own[:, lead].sum(0)
-        )
-    return np.asarray(variance / (window_ms / 1000) ** 2)
+def _load_variance(memory: ForecastMemory, load_mean: Array, load_dispersion: Array) -> Array:
+    """Variance of each SKU's loads f64[n, 2, 3], (events a second)^2."""
+    window_s = load_window_ms(memory.bucket_ms) / 1000
+    counts = load_mean * window_s
+    return np.asarray((counts + counts**2 / load_dispersion) / window_s**2)
 
 
 def _count(parts: Sequence[Part]) -> int:

@@ -18,8 +18,9 @@ from models.common_error import CommonError
 from models.features import BucketInputs
 from models.levels import SLOW, UNITS, SaleLevel
 from models.observe_kernel import observe_rows, scan
+from models.prediction import load_window_ms
 from models.read_back import TIME_MS_MAX, bounded
-from models.row_state import Asked, RowState
+from models.row_state import LOAD_LEADS_MS, Asked, RowState
 from models.season import Season
 
 if TYPE_CHECKING:
@@ -185,6 +186,24 @@ class ForecastMemory:
             sale.per_sku(), sale.trends(), self.season.curve(), self.season.known, asked,
         )  # fmt: skip
         return asked
+
+    def await_load(self, origin_ms: int, mean: Array, variance: Array) -> None:
+        """Opens a forecast of the load of all SKUs together, as of `origin_ms`, the end of a
+        bucket: mean f64[2 leads, 3 kinds] in events a second, variance as the SKUs' own add up.
+        """
+        window_ms = load_window_ms(self.bucket_ms)
+        window_s = window_ms / 1000
+        self.common.judge(origin_ms)
+        for lead, lead_ms in enumerate(LOAD_LEADS_MS):
+            begin_ms = origin_ms + max(lead_ms - window_ms, 0)
+            counts, own = mean[lead] * window_s, variance[lead] * window_s**2
+            self.common.await_truth(lead, begin_ms, begin_ms + window_ms, counts, own)
+
+    def load_variance(self, mean: Array, variance: Array) -> Array:
+        """Of the load of all SKUs together, f64[2, 3]: the SKUs' own variances added up, and how
+        far they err together.
+        """
+        return np.asarray(variance + self.common.shared_variance(mean))
 
     def judge(self, rows: Array, now_ms: int) -> None:
         """Shows the calibrator the open forecasts that ended at or before `now_ms`."""

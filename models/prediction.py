@@ -30,7 +30,7 @@ class Prediction:
     fallback: Array  # b1[n]: a plain TSB forecast stood in
     cold: Array  # b1[n]: ... because the SKU is new; else because the model failed
     load_mean: Array  # f64[n, 2 leads, 3 kinds], events a second
-    load_variance: Array  # f64[n, 2, 3]
+    load_variance: Array  # f64[n, 2, 3], of each SKU alone: `ForecastMemory.load_variance`
 
     def taken(self, at: Array) -> Self:
         """The prediction of some of its SKUs, by index."""

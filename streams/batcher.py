@@ -1,15 +1,14 @@
-"""Closes buckets over all partitions of a worker, with one step of the forecaster a round.
+"""Closes buckets, and forecasts at their ends, over partitions: one batch for the model a round.
 
-In each round every partition contributes its next bucket, and all buckets of the round are one
-batch for the model. An origin ends the round: forecasts and decisions of thousands of SKUs take as
-long as hundreds of steps, and what is closed or decided should leave before the next partition's
-begin. Within a partition the order stays that of the log.
+In each round every partition contributes its next bucket or origin; the buckets of the round are
+one step of the forecaster, the origins one prediction. Within a partition the order stays that of
+the log.
 """
 
 from collections.abc import Sequence
 
-from models.forecaster import Forecaster
-from streams.deciding import Origin
+from models.forecaster import Forecaster, PredictBatch, StepBatch
+from streams.origins import Origin
 from streams.pipeline import Pipeline
 
 
@@ -20,29 +19,35 @@ class Batcher:
         self.forecaster = forecaster
 
     def tick(self, pipelines: Sequence[Pipeline], now_ms: int) -> bool:
-        """One round: close, step, or forecast and decide. False when nothing was due."""
-        progressed = decided = False
-        steps = []
+        """One round: close and step, or forecast and decide. False when nothing was due."""
+        progressed = False
+        steps: list[StepBatch] = []
+        origins: list[tuple[Pipeline, Origin]] = []
         for pipeline in pipelines:
             due = pipeline.next_due()
-            while isinstance(due, Origin):
-                self._decide(pipeline, due, now_ms)
-                progressed = decided = True
-                due = pipeline.next_due()  # a bucket may have been held back by the origin
-            if due is not None:
-                progressed = True
-                inputs = pipeline.close(due)
-                if pipeline.memory is not None:
-                    steps.append((pipeline.memory, due.rows, inputs))
-            if decided:
-                break
+            if due is None:
+                continue
+            progressed = True
+            if isinstance(due, Origin):
+                origins.append((pipeline, due))
+                continue
+            inputs = pipeline.close(due)
+            if pipeline.memory is not None:
+                steps.append((pipeline.memory, due.rows, inputs))
         if steps and self.forecaster is not None:
             self.forecaster.step(steps)
+        self._decide(origins, now_ms)
         return progressed
 
-    def _decide(self, pipeline: Pipeline, origin: Origin, now_ms: int) -> None:
-        if not pipeline.asks(origin, now_ms) or pipeline.memory is None or self.forecaster is None:
-            return
-        asked = (pipeline.memory, origin.rows, origin.at_ms, pipeline.time_left_ms(origin))
-        (prediction,) = self.forecaster.predict([asked])
-        pipeline.decide(origin, prediction, now_ms)
+    def _decide(self, origins: Sequence[tuple[Pipeline, Origin]], now_ms: int) -> None:
+        asking: list[tuple[Pipeline, Origin]] = []
+        asked: list[PredictBatch] = []
+        for pipeline, origin in origins:
+            if pipeline.asks(origin, now_ms) and pipeline.memory is not None:
+                left_ms = pipeline.time_left_ms(origin)
+                asking.append((pipeline, origin))
+                asked.append((pipeline.memory, origin.rows, origin.at_ms, left_ms))
+        if asked and self.forecaster is not None:
+            predictions = self.forecaster.predict(asked)
+            for (pipeline, origin), prediction in zip(asking, predictions, strict=True):
+                pipeline.decide(origin, prediction, now_ms)

@@ -5,8 +5,8 @@ says, what the forecaster remembers, what was sold since the count, our own rest
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -17,13 +17,14 @@ from models.features import BucketInputs
 from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.prediction import Prediction
-from models.read_back import TIME_MS_MAX, bounded, sums_array
 from streams import announcing, closing, forecast_state, topics
 from streams.codec.columns import NameArrays
 from streams.decisions import price, restock
 from streams.decisions.price_memory import PriceMemory
 from streams.decisions.restock_memory import RestockMemory
+from streams.origins import Origin, Origins
 from streams.outbox import Outbox
+from streams.partition_load import HORIZONS_MS, PartitionLoad
 from streams.records import CapacityShare, CatalogEntry, CompetitorPrice, StockLevel
 from streams.reference import Reference
 from streams.settings import Settings
@@ -34,16 +35,7 @@ from streams.windows import ClosedBucket
 Int = NDArray[np.int64]
 State = dict[str, NDArray[Any]]
 
-LOAD_HORIZONS_MS: Final = [60_000, 300_000]
 NO_MODEL: Final = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A moment to forecast at, and the rows that were active since the last one."""
-
-    at_ms: int
-    rows: Int
 
 
 class Decider:
@@ -63,36 +55,34 @@ class Decider:
         self.prices = PriceMemory()
         self.shown_cents = np.zeros(0, np.int64)  # mean price of the last active bucket
         self.shown_at_ms = np.zeros(0, np.int64)
-        self.active = np.zeros(0, np.bool_)  # since the last origin
         self.counts: Counter[str] = Counter()
         self._restock_policy = restock.RestockPolicy.from_settings(settings)
         self._price_policy = price.PricePolicy.from_settings(settings)
         self._forecast_validity_ms = 2 * settings.forecast_interval_ms
-        self._next_origin_ms = 0  # 0: nothing to forecast
-        self._load: tuple[list[list[float]], list[list[float]]] | None = None
+        self.origins = Origins(settings.bucket_ms, settings.forecast_interval_ms)
+        self._load = PartitionLoad(self.origins.slots, self.memory)
 
     def grow(self, capacity: int) -> None:
         """Room for `capacity` rows."""
-        for part in (self.reference, self.ledger, self.restocks, self.prices, self.memory):
-            if part is not None:
-                part.grow(capacity)
-        extra = capacity - len(self.active)
+        for part in self._parts():
+            part.grow(capacity)
+        extra = capacity - len(self.shown_cents)
         if extra > 0:
             self.shown_cents = np.concatenate([self.shown_cents, np.zeros(extra, np.int64)])
             self.shown_at_ms = np.concatenate([self.shown_at_ms, np.zeros(extra, np.int64)])
-            self.active = np.concatenate([self.active, np.zeros(extra, np.bool_)])
-
-    def awaited(self, rows: Int) -> NDArray[np.bool_]:
-        """Whether each row is to be decided on at an origin ahead, bool [n]."""
-        return self.active[rows] & (self._next_origin_ms != 0)
 
     def reset(self, rows: Int) -> None:
         """Forget these rows: other SKUs move in."""
-        for part in (self.reference, self.ledger, self.restocks, self.prices, self.memory):
-            if part is not None:
-                part.reset(rows)
-        for array in (self.shown_cents, self.shown_at_ms, self.active):
+        for part in self._parts():
+            part.reset(rows)
+        for array in (self.shown_cents, self.shown_at_ms):
             array[rows] = 0
+
+    def _parts(self) -> Iterator[Any]:
+        """Whatever else is kept by row."""
+        yield from (self.reference, self.ledger, self.restocks, self.prices, self.origins)
+        if self.memory is not None:
+            yield self.memory
 
     def inform(
         self,
@@ -132,23 +122,21 @@ class Decider:
         )
         self.shown_cents[rows] = bucket.price_cents
         self.shown_at_ms[rows] = bucket.bucket_start_ms
-        self.active[rows] = True
-        end_ms = bucket.bucket_start_ms + bucket_ms
-        if not self._next_origin_ms and self.memory is not None:
-            interval = self.settings.forecast_interval_ms
-            self._next_origin_ms = -(-end_ms // interval) * interval
+        if self.memory is not None:
+            self.origins.note(rows, bucket.bucket_start_ms + bucket_ms)
         self._share_load(bucket)
         return inputs
 
     def _share_load(self, bucket: ClosedBucket) -> None:
-        mean, variance = self._load or ([], [])
+        load = self._load.told()
+        mean, variance = load or ([], [])
         self._outbox.add_share(
             CapacityShare(
                 partition=self._partition,
                 bucket_start_ms=bucket.bucket_start_ms,
                 bucket_ms=self.settings.bucket_ms,
                 observed=closing.observed_events(bucket),
-                horizons_ms=LOAD_HORIZONS_MS if self._load else [],
+                horizons_ms=HORIZONS_MS if load else [],
                 mean_per_s=mean,
                 variance_per_s2=variance,
                 model_version=self.model_version,
@@ -157,14 +145,13 @@ class Decider:
 
     # -- forecasts and decisions
 
-    def due(self, through_ms: int) -> Origin | None:
+    def due(self, through_ms: int, names: NameArrays) -> Origin | None:
         """The origin to forecast at, once all before it, up to `through_ms`, is closed."""
-        if not self._next_origin_ms or through_ms < self._next_origin_ms:
-            return None
-        origin = Origin(self._next_origin_ms, np.flatnonzero(self.active))
-        self._next_origin_ms = 0
-        self.active[origin.rows] = False
-        return origin
+        while (origin := self.origins.due(through_ms, names)) is not None:
+            if len(origin.rows):
+                return origin
+            self._load.put(origin, None)
+        return None
 
     def in_time(self, origin: Origin, now_ms: int) -> bool:
         """Whether anything decided at this origin could still be used; else it is counted."""
@@ -178,10 +165,7 @@ class Decider:
 
         What would be out of date already is counted, not emitted, and leaves no trace in the sums.
         """
-        self._load = (
-            prediction.load_mean.sum(axis=0).tolist(),
-            prediction.load_variance.sum(axis=0).tolist(),
-        )
+        self._load.put(origin, prediction)
         rows = origin.rows
         valid_ms = origin.at_ms + self._forecast_validity_ms
         if not self._expired(valid_ms, now_ms, "forecast", len(rows)):
@@ -214,7 +198,7 @@ class Decider:
         started = reference.sale_start_ms[rows] <= origin.at_ms
         at = np.flatnonzero(known & started & (left_ms > 0))
         if len(at):
-            on_sale = Origin(origin.at_ms, rows[at])
+            on_sale = replace(origin, rows=rows[at])
             situation = self._situation(on_sale, prediction.taken(at))
             self._restock(situation, names, now_ms)
             self._reprice(situation, names, now_ms)
@@ -298,7 +282,7 @@ class Decider:
             **self.prices.gather(rows),
             "shown_cents": self.shown_cents[rows],
             "shown_at_ms": self.shown_at_ms[rows],
-            "active": self.active[rows],
+            **self.origins.gather(rows),
             "forecast_memory": forecast_state.gather(self.memory, rows),
         }
         return state
@@ -310,7 +294,7 @@ class Decider:
         self.prices.scatter(rows, state)
         self.shown_cents[rows] = state["shown_cents"]
         self.shown_at_ms[rows] = state["shown_at_ms"]
-        self.active[rows] = state["active"]
+        self.origins.scatter(rows, state)
         lost = forecast_state.scatter(self.memory, rows, state["forecast_memory"])
         self.counts["forecast_state_lost"] += lost
 
@@ -319,8 +303,8 @@ class Decider:
         return {
             "model_version": self.model_version,
             "memory": self.memory.meta() if self.memory is not None else None,
-            "next_origin_ms": self._next_origin_ms,
-            "load": self._load,
+            "origins": self.origins.meta(),
+            "load": self._load.meta(),
             "counts": dict(self.counts),
         }
 
@@ -330,9 +314,6 @@ class Decider:
         """
         if self.memory is not None and meta["memory"] is not None:
             self.memory.restore_meta(meta["memory"])
-        self._next_origin_ms = bounded(meta["next_origin_ms"], 0, TIME_MS_MAX, "next_origin_ms")
-        if meta["load"]:
-            shape = (2, len(LOAD_HORIZONS_MS), len(topics.EVENT_TOPICS))
-            mean, variance = sums_array(meta["load"], shape, "load").tolist()
-            self._load = mean, variance
+        self.origins.restore_meta(meta["origins"])
+        self._load.restore_meta(meta["load"])
         self.counts.update(msgspec.convert(meta["counts"], dict[str, int]))

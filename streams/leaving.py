@@ -69,4 +69,4 @@ class Leaving:
         last_ms = np.maximum(seen_ms, sale_end_ms)
         reference.informed_ms[rows[last_ms == 0]] = clock_ms  # never seen: its time begins now
         over = (last_ms > 0) & (last_ms + self._retention_ms <= clock_ms)
-        return rows[(over | reference.withdrawn[rows]) & ~self._decider.awaited(rows)]
+        return rows[(over | reference.withdrawn[rows]) & ~self._decider.origins.awaited(rows)]

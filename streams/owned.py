@@ -97,9 +97,10 @@ class Owned:
             return False
         if monotonic_ms - self.taken_ms >= interval_ms or self.pipeline.full:
             return True
-        return self.pipeline.closing_pending and not self._catching_up()
+        return self.pipeline.closing_pending and not self.catching_up()
 
-    def _catching_up(self) -> bool:
+    def catching_up(self) -> bool:
+        """Whether much waits to be processed (core thread)."""
         return any(
             self.waiting_bytes(topic) >= CATCH_UP_BYTES
             or self.lag.get(topic, 0) >= CATCH_UP_RECORDS

@@ -28,11 +28,12 @@ from streams.checkpoint import Checkpoint, Restored
 from streams.codec.columns import NO_ROW, Columns
 from streams.codec.decode import START, Decoder, Fetch, Position
 from streams.codec.pseudonyms import Pseudonyms
-from streams.deciding import Decider, Origin
+from streams.deciding import Decider
 from streams.errors import ContractError, Reason, StateError
 from streams.history import decode_windows
 from streams.inputs import EventInput, FetchQueue
 from streams.leaving import Leaving
+from streams.origins import Origin
 from streams.outbox import Outbox
 from streams.reference_intake import ReferenceIntake
 from streams.refusals import Refusals
@@ -239,7 +240,8 @@ class Pipeline:
                 return None
             self._held = self.windows.close()
         origin = self.decider.due(
-            self.windows.closed_through_ms if self._held is None else self._held.bucket_start_ms
+            self.windows.closed_through_ms if self._held is None else self._held.bucket_start_ms,
+            self.skus.names,
         )
         if origin is not None:
             return origin
@@ -299,8 +301,11 @@ class Pipeline:
 
     @property
     def closing_pending(self) -> bool:
-        """Whether a closed bucket waits for a checkpoint, which should then not wait."""
-        return self._closed_since_take
+        """Whether a closed bucket, and what is decided at its end, waits for a checkpoint, which
+        should then not wait.
+        """
+        waits = self.decider.origins.waits(self.windows.closed_through_ms)
+        return self._closed_since_take and not waits
 
     def take(self) -> Checkpoint:
         """Outputs, changed rows and positions as of this moment, copied; the path may go on."""

@@ -38,7 +38,8 @@ class Turn:
         began_ms = clock.monotonic_ms()
         for owned, fetches, empties in arrived:
             _guarded(owned, owned.deliver, fetches, empties, began_ms)
-        several = [owned for owned, _, _ in arrived]
+        # whoever waited longest first: no partition's checkpoints keep another's from its turn
+        several = sorted((owned for owned, _, _ in arrived), key=lambda owned: owned.taken_ms)
         busy = True
         while busy and clock.monotonic_ms() - began_ms < TURN_MS:
             worked = [
@@ -46,9 +47,16 @@ class Turn:
                 for owned in several
                 if owned.broken is None
             ]
-            busy = self._close(several) or any(worked)
-            if self._take(several):  # they should leave before the next round, which may take long
-                break
+            busy = any(worked)
+            for together in _rounds(several):
+                closed = True
+                while closed:
+                    closed = self._close(together)
+                    busy = busy or closed
+                    if self._take(together):
+                        return True
+                    if clock.monotonic_ms() - began_ms >= TURN_MS:
+                        break
         return busy
 
     def _work(self, pipeline: Pipeline) -> bool:
@@ -69,9 +77,9 @@ class Turn:
             return False
 
     def _take(self, several: Sequence[Owned]) -> bool:
+        """One at a time: it should be on its way before the next is copied."""
         healthy = [owned for owned in several if owned.broken is None]
-        taken = [_guarded(owned, self._take_due, owned) for owned in healthy]
-        return any(taken)
+        return any(_guarded(owned, self._take_due, owned) for owned in healthy)
 
     def _take_due(self, owned: Owned) -> bool:
         now_ms = self._clock.monotonic_ms()
@@ -80,6 +88,14 @@ class Turn:
         owned.taken_ms = now_ms
         owned.checkpoint = owned.pipeline.take()
         return True
+
+
+def _rounds(several: Sequence[Owned]) -> list[list[Owned]]:
+    """Who closes together. In a catch-up all, so that the model has large batches; else one by one,
+    so that what one partition says does not wait for the next.
+    """
+    behind = [owned for owned in several if owned.catching_up()]
+    return [*([behind] if behind else []), *([one] for one in several if one not in behind)]
 
 
 def _guarded(owned: Owned, work: Callable[..., Any], *arguments: Any) -> bool:

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.latency.sale import Sale
-from benchmarks.throughput.workload import PARTITIONS, TOPICS, Int64s
+from benchmarks.throughput.workload import PARTITIONS, TOPICS, Int64s, sku_name
 from streams.topics import DEMAND_FORECASTS, DEMAND_WINDOWS, PRICE_ADJUSTMENTS, RESTOCK_EVENTS
 
 ANSWERS = (DEMAND_WINDOWS, DEMAND_FORECASTS, RESTOCK_EVENTS, PRICE_ADJUSTMENTS)
@@ -116,26 +116,36 @@ def problems(
     yield from _amiss(DEMAND_WINDOWS, times[:buckets], active[:buckets])
     if wrong := int((told[:buckets] != right[:buckets]).any(axis=2).sum()):
         yield f"{DEMAND_WINDOWS}: {wrong} wrong"
-    origins = origins_ms(sale, rhythm, buckets)
-    places = {origin: place for place, origin in enumerate(origins)}
-    bounds = [0, *((origin - sale.start_ms) // rhythm.bucket_ms for origin in origins)]
-    awaited = [active[begin:end].any(axis=0) for begin, end in pairwise(bounds)]
+    awaited = asked_at(active[:buckets], sale, rhythm)
     for name in ANSWERS[1:]:
         one = answers[name]
-        place = np.array([places.get(at, NOT_YET) for at in one.moment_ms.tolist()], np.int64)
-        times = np.zeros((len(origins), sale.skus), np.int64)
-        np.add.at(times, (place[place >= 0], one.sku[place >= 0]), 1)
-        wanted = np.array(awaited, np.bool_).reshape(times.shape)
+        end = (one.moment_ms - sale.start_ms) // rhythm.bucket_ms
+        known = end <= buckets
+        times = np.zeros(awaited.shape, np.int64)
+        np.add.at(times, (end[known], one.sku[known]), 1)
+        wanted = awaited
         if name != DEMAND_FORECASTS:  # decisions come when there is something to decide
-            wanted &= times > 0
+            wanted = awaited & (times > 0)
         yield from _amiss(name, times, wanted)
 
 
-def origins_ms(sale: Sale, rhythm: Rhythm, buckets: int) -> list[int]:
-    """Moments to forecast at, as far as `buckets` reach."""
-    interval_ms, end_ms = rhythm.forecast_interval_ms, sale.start_ms + buckets * rhythm.bucket_ms
-    first_ms = -(-(sale.start_ms + rhythm.bucket_ms) // interval_ms) * interval_ms
-    return list(range(first_ms, end_ms + 1, interval_ms))
+def asked_at(active: NDArray[np.bool_], sale: Sale, rhythm: Rhythm) -> NDArray[np.bool_]:
+    """Whether each SKU is to be forecast when so many buckets are over, bool [buckets + 1, skus].
+
+    A SKU's turn comes once an interval, in the slot that is the CRC-32 of its name modulo the
+    buckets of an interval; it is forecast when it was `active`, bool [buckets, skus], since.
+    """
+    slots = rhythm.forecast_interval_ms // rhythm.bucket_ms
+    slot = np.array([crc32(sku_name(sku)) % slots for sku in range(sale.skus)])
+    first = sale.start_ms // rhythm.bucket_ms
+    asked = np.zeros((len(active) + 1, sale.skus), np.bool_)
+    since = np.zeros(sale.skus, np.bool_)
+    for over, bucket in enumerate(active, 1):
+        since |= bucket
+        turn = (first + over) % slots == slot
+        asked[over] = since & turn
+        since &= ~turn
+    return asked
 
 
 def _amiss(name: str, times: Int64s, wanted: NDArray[np.bool_]) -> Iterator[str]:

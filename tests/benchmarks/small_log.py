@@ -29,7 +29,7 @@ WINDOWS = [  # after T, clicks, carts, orders, units, revenue, price
 ]
 
 
-def record(offset: int, body: Any, key: bytes = b"A", **headers: str) -> Record:
+def record(offset: int, body: Any, key: bytes = b"M", **headers: str) -> Record:
     value = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Record(offset, WALL_MS, key, value, {k: v.encode() for k, v in headers.items()})
 
@@ -41,16 +41,16 @@ def small_log() -> Log:
         log.records[topic, 0] = [
             record(
                 offset,
-                {"event_id": name, "sku": "A", "user_id": "u", "event_time_ms": T + after,
+                {"event_id": name, "sku": "M", "user_id": "u", "event_time_ms": T + after,
                  "price_cents": price} | ({"quantity": quantity} if quantity else {}),
             )
             for offset, (name, after, price, quantity) in enumerate(events)
         ]  # fmt: skip
     log.records["orders", 0].append(record(2, BAD_VALUE))
     log.ends = {(topic, 0): len(log.records[topic, 0]) for topic in EVENTS}
-    log.records["catalog", 0] = [record(0, {"sku": "A", "list_price_cents": 120})]
+    log.records["catalog", 0] = [record(0, {"sku": "M", "list_price_cents": 120})]
     log.records["stock-levels", 0] = [
-        record(0, {"sku": "A", "on_hand": 10, "on_order": 0, "as_of_ms": T})
+        record(0, {"sku": "M", "on_hand": 10, "on_order": 0, "as_of_ms": T})
     ]
     log.records["demand-windows", 0] = [
         record(number, _window(*window)) for number, window in enumerate(WINDOWS)
@@ -58,7 +58,7 @@ def small_log() -> Log:
     log.records["late-events", 0] = [record(0, _refused(log, "clicks", 3, "late"), ce_id="l0")]
     log.records["dead-letters", 0] = [record(0, _refused(log, "orders", 2, "not_json"), ce_id="d")]
     log.records["demand-forecasts", 0] = [
-        record(number, {"sku": "A", "origin_ms": T + at}, ce_id=f"f{number}")
+        record(number, {"sku": "M", "origin_ms": T + at}, ce_id=f"f{number}")
         for number, at in enumerate((60_000, 120_000, 180_000))
     ]
     log.records["restock-events", 0] = [  # 4 sold by then; and 5 on their way
@@ -75,7 +75,7 @@ def small_log() -> Log:
 
 def _window(after: int, *figures: int) -> dict[str, Any]:
     names = ("clicks", "carts", "orders", "units", "revenue_cents", "price_cents")
-    return {"sku": "A", "bucket_start_ms": T + after} | dict(zip(names, figures, strict=True))
+    return {"sku": "M", "bucket_start_ms": T + after} | dict(zip(names, figures, strict=True))
 
 
 def _refused(log: Log, topic: str, offset: int, reason: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _refused(log: Log, topic: str, offset: int, reason: str) -> dict[str, Any]:
         "partition": 0,
         "offset": offset,
         "reason": reason,
-        "key": base64.b64encode(b"A" if reason == "late" else b"redacted").decode(),
+        "key": base64.b64encode(b"M" if reason == "late" else b"redacted").decode(),
         "value": base64.b64encode(shown).decode(),
         "value_length": len(value),
         "value_sha256": hashlib.sha256(shown).hexdigest(),
@@ -96,7 +96,7 @@ def _refused(log: Log, topic: str, offset: int, reason: str) -> dict[str, Any]:
 
 def _restock(after: int, position: int, quantity: int) -> dict[str, Any]:
     return {
-        "sku": "A",
+        "sku": "M",
         "origin_ms": T + after,
         "inventory_position": position,
         "order_quantity": quantity,
@@ -104,7 +104,7 @@ def _restock(after: int, position: int, quantity: int) -> dict[str, Any]:
 
 
 def _price(after: int, old: int, new: int) -> dict[str, Any]:
-    return {"sku": "A", "origin_ms": T + after, "old_price_cents": old, "new_price_cents": new}
+    return {"sku": "M", "origin_ms": T + after, "old_price_cents": old, "new_price_cents": new}
 
 
 def _marker() -> dict[str, Any]:

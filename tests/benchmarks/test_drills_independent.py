@@ -47,7 +47,17 @@ def _alter(log: Log, topic: str, at: int, changes: dict[str, Any]) -> None:
 
 
 def test_no_module_of_it_imports_flashcast() -> None:
-    allowed = ("json", "hashlib", "base64", "time", "collections", "dataclasses", "typing", "kafka")
+    allowed = (
+        "json",
+        "hashlib",
+        "base64",
+        "time",
+        "collections",
+        "dataclasses",
+        "typing",
+        "zlib",
+        "kafka",
+    )
     for file in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
@@ -200,7 +210,7 @@ def test_an_id_must_belong_to_one_decision() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        b'{"event_id": "c2", "sku": "A", "user_id": "u", "price_cents": 100}',
+        b'{"event_id": "c2", "sku": "M", "user_id": "u", "price_cents": 100}',
         b'{"event_id": "c2", "sku": "B", "user_id": "redacted", "price_cents": 100}',
         b'{"user_id": "redacted"}',
     ],

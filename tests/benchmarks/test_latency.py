@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from benchmarks.latency import figures
 from benchmarks.latency.figures import NOT_YET, Answers, Rhythm, closable_ms, percentile, problems
 from benchmarks.latency.sale import TICK_MS, Sale, ticks
-from benchmarks.throughput.workload import PARTITIONS, TOPICS, Int64s
+from benchmarks.throughput.workload import PARTITIONS, TOPICS, Int64s, sku_name
 from streams.codec.batches import iter_records
 from streams.partitioner import partition_of
 from streams.topics import DEMAND_FORECASTS, DEMAND_WINDOWS
@@ -82,15 +83,20 @@ def right() -> Int64s:
 
 @pytest.fixture
 def answers(right: Int64s) -> dict[str, Answers]:
-    """As a worker gives them that is right: origins at 2,000 and 4,000; a restock, no price."""
+    """As a worker gives them that is right: two slots, a restock, no price."""
     active = right.any(axis=2)
     bucket, sku = np.nonzero(active[:BUCKETS])
     windows = _answers(sku, START_MS + bucket * RHYTHM.bucket_ms, right[bucket, sku])
-    firsts, seconds = (np.flatnonzero(active[at : at + 2].any(axis=0)) for at in (0, 2))
-    origins = np.repeat([START_MS + 2_000, START_MS + 4_000], [len(firsts), len(seconds)])
-    forecasts = _answers(np.concatenate([firsts, seconds]), origins)
-    restocks = _answers(firsts[:1], origins[:1])
-    rest = _answers(firsts[:0], origins[:0])
+    even = np.array([crc32(sku_name(number)) % 2 == 0 for number in range(SALE.skus)])
+    asked = [
+        (at, np.flatnonzero(active[max(0, at - 2) : at].any(axis=0) & whose))
+        for at, whose in enumerate((~even, even, ~even, even), 1)
+    ]
+    skus = np.concatenate([some for _, some in asked])
+    origins = START_MS + 1_000 * np.repeat([at for at, _ in asked], [len(s) for _, s in asked])
+    forecasts = _answers(skus, origins)
+    restocks = _answers(skus[:1], origins[:1])
+    rest = _answers(skus[:0], origins[:0])
     return dict(zip(figures.ANSWERS, (windows, forecasts, restocks, rest), strict=True))
 
 

@@ -67,13 +67,6 @@ def test_a_shock_to_all_is_found_and_independent_errors_are_not() -> None:
     assert (calm < 0.002).all()
 
 
-def test_shared_variances_add_up_to_the_totals() -> None:
-    error = _errors(0.3)
-    mean = np.random.default_rng(2).gamma(1.0, 5.0, (40, 2, 3))
-    total = error.shared_variance(mean).sum(axis=0)
-    np.testing.assert_allclose(total, error.squared * mean.sum(axis=0) ** 2)
-
-
 def test_open_totals_are_bounded_and_survive_a_snapshot() -> None:
     error = CommonError()
     for turn in range(200):

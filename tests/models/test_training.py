@@ -13,8 +13,6 @@ from models.train import TrainConfig, train
 from models.training_set import TrainingSet, build
 from tests.models.sales import sale
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def learned() -> tuple[Forecaster, list[float]]:

@@ -1,11 +1,13 @@
-"""Windows leave before the decisions at their end, one partition's before those of the next."""
+"""A bucket's windows leave with what is decided at its end, one partition's before the next's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from models.forecaster import Forecaster
+from models.forecaster import Forecaster, PredictBatch
+from models.prediction import Prediction
 from streams import topics
 from streams.batcher import Batcher
 from streams.checkpoint import Checkpoint
@@ -25,8 +27,10 @@ BUSY = 10_000  # rounds that are more than enough
 class StoppedClock:
     """No time passes within a turn."""
 
+    now_ms = 0
+
     def monotonic_ms(self) -> int:
-        return 0
+        return self.now_ms
 
     def wall_ms(self) -> int:
         return NOW_MS
@@ -46,7 +50,7 @@ def told(checkpoint: Checkpoint, topic: str, field: str) -> set[int]:
     }
 
 
-def test_windows_leave_before_what_is_decided_at_their_end(
+def test_a_bucket_leaves_with_what_is_decided_at_its_end(
     forecaster: Forecaster, tmp_path: Path
 ) -> None:
     core = Core(SETTINGS, a_sale(seed=3), forecaster)
@@ -55,37 +59,67 @@ def test_windows_leave_before_what_is_decided_at_their_end(
     owned = Owned(0, core.pipeline, emitter, core.pipeline.offsets(), {})
     monitor = Monitor(process=False)
     turn = Turn(core.batcher, 1_000, monitor, StoppedClock())
-    last_end_ms, origins = 0, 0
+    last_end_ms, origins, together = 0, 0, 0
     for _ in range(BUSY):
         busy = turn.run([(owned, [], {})])
         assert owned.broken is None
         taken, owned.checkpoint = owned.checkpoint, None
         if taken is not None:
             core.pipeline.committed(0)
-            for origin_ms in told(taken, topics.DEMAND_FORECASTS, "origin_ms"):
-                origins += 1
-                starts = told(taken, topics.DEMAND_WINDOWS, "bucket_start_ms")
-                assert last_end_ms <= origin_ms <= min(starts, default=origin_ms)
-            for start_ms in told(taken, topics.DEMAND_WINDOWS, "bucket_start_ms"):
-                last_end_ms = max(last_end_ms, start_ms + SETTINGS.bucket_ms)
+            starts = told(taken, topics.DEMAND_WINDOWS, "bucket_start_ms")
+            moments = told(taken, topics.DEMAND_FORECASTS, "origin_ms")
+            ends = {start_ms + SETTINGS.bucket_ms for start_ms in starts}
+            assert min(moments | starts, default=last_end_ms) >= last_end_ms
+            last_end_ms = max(ends, default=last_end_ms)
+            origins += len(moments)
+            together += len(moments & ends)
         if not busy:
             break
-    assert origins > 50
+    assert origins > 250 and together > 200
     applied = monitor.apply_delay_seconds.collect()[0].samples
     assert next(one.value for one in applied if one.name.endswith("_count")) > 0
 
 
-def test_a_round_decides_for_one_partition_and_comes_to_all(forecaster: Forecaster) -> None:
+def test_a_round_asks_the_model_once_for_all_partitions(
+    forecaster: Forecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cores = [Core(SETTINGS, a_sale(seed), forecaster) for seed in (4, 5)]
     batcher = Batcher(forecaster)
+    asked: list[int] = []
+    predict = forecaster.predict
+
+    def counted(batches: Sequence[PredictBatch]) -> list[Prediction]:
+        asked.append(len(batches))
+        return predict(batches)
+
+    monkeypatch.setattr(forecaster, "predict", counted)
     for core in cores:
         feed_all(core)
-    decided = [0, 0]
-    for _ in range(BUSY):
+    busy = True
+    while busy:
         worked = [core.pipeline.work(0, NOW_MS) for core in cores]
-        busy = batcher.tick([core.pipeline for core in cores], NOW_MS)
-        before, decided = decided, [core.pipeline.decider.counts["forecast"] for core in cores]
-        assert sum(now > then for now, then in zip(decided, before, strict=True)) <= 1
-        if not busy and not any(worked):
-            break
-    assert min(decided) > 0
+        before = len(asked)
+        busy = batcher.tick([core.pipeline for core in cores], NOW_MS) or any(worked)
+        assert len(asked) - before <= 1
+    assert max(asked) == 2
+    assert min(core.pipeline.decider.counts["forecast"] for core in cores) > 0
+
+
+def test_a_turn_takes_one_checkpoint_and_comes_to_all(tmp_path: Path) -> None:
+    cores = [Core(SETTINGS, a_sale(seed)) for seed in (4, 5, 6)]
+    emitter = emitter_for(load(data_dir=tmp_path), Cluster(SETTINGS), 0)
+    several = [Owned(0, core.pipeline, emitter, core.pipeline.offsets(), {}) for core in cores]
+    for core in cores:
+        feed_all(core)
+    clock = StoppedClock()
+    turn = Turn(Batcher(None), 1_000, Monitor(process=False), clock)
+    order = []
+    for _ in range(6):
+        turn.run([(owned, [], {}) for owned in several])
+        taken = [place for place, owned in enumerate(several) if owned.checkpoint is not None]
+        assert len(taken) == 1
+        order += taken
+        cores[taken[0]].pipeline.committed(0)
+        several[taken[0]].checkpoint = None
+        clock.now_ms += 1
+    assert set(order) == {0, 1, 2}

@@ -1,8 +1,9 @@
 """Forecasts and decisions of one partition number: is each there, once, and explained by the rest?
 
 `lost`: a decision that must exist and is not among the committed records. How that is known:
-- every SKU with a window must have a forecast at the next origin, the next multiple of the forecast
-  interval, once the marker has closed the buckets before it;
+- every SKU with a window must have a forecast at its next origin, once the marker has closed the
+  buckets before it: the buckets' ends of a forecast interval are numbered from the epoch on, and a
+  SKU's is the one whose number is the CRC-32 of its name, modulo the buckets of an interval;
 - the marker counts the forecasts, restocks and price changes ever made; those found under distinct
   ids must not be fewer.
 
@@ -21,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 from benchmarks.drills.independent.log import (
     CATALOG,
@@ -117,8 +119,7 @@ def distinct(records: Iterable[Record], where: str, into: Decisions) -> list[Dec
 def _check_forecasts(
     forecasts: list[Decision], implied: Implied, state: State, rules: Rules, into: Decisions
 ) -> None:
-    interval_ms = rules.forecast_interval_ms
-    due = {(sku, (start_ms // interval_ms + 1) * interval_ms) for sku, start_ms in implied.windows}
+    due = {(sku, _origin_ms(sku, start_ms, rules)) for sku, start_ms in implied.windows}
     due = {one for one in due if one[1] <= state.closed_through_ms}
     found = {(one["sku"], one["origin_ms"]) for one in forecasts}
     expired = state.decisions.get("expired_forecast", 0)
@@ -129,6 +130,13 @@ def _check_forecasts(
         into.note(f"no forecast of {sku} at {at_ms}")
     for sku, at_ms in sorted(found - due)[:LISTED_MAX]:
         into.note(f"a forecast of {sku} at {at_ms} that no window asks for")
+
+
+def _origin_ms(sku: str, start_ms: int, rules: Rules) -> int:
+    """When a SKU is forecast that was active in the bucket of `start_ms`."""
+    slots = rules.forecast_interval_ms // rules.bucket_ms
+    end = start_ms // rules.bucket_ms + 1
+    return (end + (crc32(sku.encode()) - end) % slots) * rules.bucket_ms
 
 
 def _check_restocks(
