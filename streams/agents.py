@@ -130,8 +130,8 @@ def build_app(settings: Settings, raw: bool) -> FlashcastApp:
 
 
 def _add_agent(app: FlashcastApp, topic: str, name: str) -> None:
-    """One agent of one input topic. Its items are fetches, passed through untouched; what has been
-    processed is said by markers, so that it acks nothing.
+    """One agent of one input topic. Its items are lists of fetches, passed through untouched; what
+    has been processed is said by markers, so that it acks nothing.
     """
     source = app.topic(
         topic,
@@ -143,7 +143,8 @@ def _add_agent(app: FlashcastApp, topic: str, name: str) -> None:
     )
 
     async def receive(stream: Any) -> None:
-        async for fetch in stream:
-            await app.worker.offer(fetch)
+        async for fetches in stream:
+            for fetch in fetches:
+                await app.worker.offer(fetch)
 
     app.agent(source, name=f"flashcast.{name}")(receive)

@@ -38,6 +38,10 @@ log = structlog.get_logger("flashcast.transport")
 SCHEME: Final = "flashcast"
 FETCH_WAIT_MS: Final = 200  # an idle topic partition is answered, empty, this often
 _TAKE_TIMEOUT_S: Final = 0.2
+# When events trickle in, each answer of the broker holds a few; what comes within a pause is taken
+# together, since a take costs as much as hundreds of events.
+_PAUSE_S: Final = 0.01
+_LITTLE_BYTES: Final = 65_536
 _COMMIT_TIMEOUT_S: Final = 5.0
 _RETRY_S: Final = 1.0
 _HEARTBEATS_A_SESSION: Final = 4
@@ -57,6 +61,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
 
     app: "FlashcastApp"
     _drain: Drain | None = None
+    _pause_until_s: float = 0.0  # of the loop's time
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         settings = self.app.settings
@@ -96,9 +101,13 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             return Drained()
         self._pause(consumer)
         await drain.wait(timeout_s)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._pause_until_s - loop.time())  # not at all when that is over
         if not self._flowing(consumer):
             return Drained()
         drained = await drain.take()
+        little = sum(len(fetch.data) for fetch in drained.fetches) < _LITTLE_BYTES
+        self._pause_until_s = loop.time() + _PAUSE_S if little else 0.0
         drained.generation = consumer._coordinator.generation
         return drained
 
@@ -170,7 +179,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
 
 
 class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
-    """Faust's consumer, with one message a fetch."""
+    """Faust's consumer, with one message for all fetches of a topic that were taken together."""
 
     app: "FlashcastApp"
     _thread: ConsumerThread
@@ -208,11 +217,14 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         await self.sleep(_RETRY_S)
 
     async def _deliver(self, drained: Drained) -> None:
+        by_topic: dict[str, list[Fetch]] = {}
         for fetch in drained.fetches:
+            by_topic.setdefault(fetch.topic, []).append(fetch)
+        for topic, fetches in by_topic.items():
             if not self.flow_active:
                 return  # taken, not delivered: `perform_seek` goes back to what the worker has
-            tp = TP(self.app.settings.topic(fetch.topic), fetch.partition)
-            message = _as_message(tp, fetch, drained.generation)
+            tp = TP(self.app.settings.topic(topic), fetches[0].partition)
+            message = _as_message(tp, fetches, drained.generation)
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     async def perform_seek(self) -> None:
@@ -237,17 +249,17 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         return self.app.worker.committed().get((name, tp.partition))
 
 
-def _as_message(tp: TP, fetch: Fetch, generation: int) -> ConsumerMessage:
-    """Faust's message whose value is the fetch; its offset is that of the last record."""
+def _as_message(tp: TP, fetches: list[Fetch], generation: int) -> ConsumerMessage:
+    """Faust's message whose value are fetches of one topic; it stands where the first one ends."""
     return ConsumerMessage(
         topic=tp.topic,
         partition=tp.partition,
-        offset=fetch.next_offset - 1,
+        offset=fetches[0].next_offset - 1,
         timestamp=None,
         timestamp_type=0,
         headers=None,
         key=None,
-        value=fetch,
+        value=fetches,
         checksum=None,
         serialized_key_size=0,
         serialized_value_size=0,
