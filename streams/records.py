@@ -142,7 +142,8 @@ class HorizonForecast(Struct, frozen=True):
 
 class DemandForecast(Struct, frozen=True):
     """Demand ahead of one SKU. The last of `horizons` ends with the sale, where the catalog
-    names an end.
+    names an end. `origin_ms` is the end of a bucket: that one of each forecast interval, counted
+    from the epoch on, whose number is the CRC-32 of the SKU modulo the buckets of an interval.
     """
 
     sku: Sku
