@@ -1,6 +1,7 @@
 """What must have come out of a run, worked out plainly from what was put in, and what did.
 
-Shares no code with the windows, the decoders, or `flashcast reconcile`.
+Shares no code with the windows, the decoders, or `flashcast reconcile`. Whether the numbers of
+forecasts and decisions are right is said in retelling.py.
 """
 
 import json
@@ -9,9 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from models.forecaster import Forecaster
 from streams.codec.plain import Record
+from streams.faults.choosing import alike
 from streams.faults.logs import PartitionLog
+from streams.faults.origins import Moment, timeline
+from streams.faults.retelling import Came, Retelling, Retold
 from streams.faults.scenario import Fact
+from streams.faults.shelf import TOPICS, PlacedTold, Shelf
 from streams.faults.transactions import LogName
 from streams.settings import Settings
 
@@ -91,11 +97,16 @@ class Judge:
     """Compares what a run left in the logs with what it must have."""
 
     def __init__(
-        self, settings: Settings, logs: Mapping[LogName, PartitionLog], placed: Placed
+        self,
+        settings: Settings,
+        logs: Mapping[LogName, PartitionLog],
+        placed: Placed,
+        told: PlacedTold,
     ) -> None:
         self._settings = settings
         self._logs = logs
         self._placed = placed
+        self._told = told
         self._exact = settings.processing_guarantee == "exactly_once"
 
     def _records(self, topic: str, partition: int) -> Iterator[Record]:
@@ -120,7 +131,13 @@ class Judge:
     def violations(self, partition: int) -> list[str]:
         """Everything that is not as it must be; empty when all is."""
         expected = expected_of(self._settings, self._placed, partition, self._cuts(partition))
+        for topic in TOPICS:
+            for offset, one in self._told.get((topic, partition), []):
+                if one.reason is not None:
+                    expected.dead[topic, partition, offset] = one.reason
         wrong = self._windows(partition, expected.windows())
+        if self._settings.forecasting:
+            wrong += self._forecasts(partition, expected)
         wrong += self._refused("late-events", partition, expected.late)
         wrong += self._refused("dead-letters", partition, expected.dead)
         wrong += self._monotone(partition)
@@ -161,6 +178,75 @@ class Judge:
             found[place] = said["reason"]
         return wrong + [f"{topic} {what}" for what in _differences(expected, found)]
 
+    # -- forecasts and decisions
+
+    def _forecasts(self, partition: int, expected: Expected) -> list[str]:
+        """Each forecast that must be there, once, under its id; decisions at their origins only."""
+        settings = self._settings
+        markers = self.markers(partition)
+        through_ms = markers[-1]["core"]["windows"]["closed_through_ms"] if markers else 0
+        moments = timeline(
+            expected.cells, settings.bucket_ms, settings.forecast_interval_ms, through_ms
+        )
+        wanted = {
+            (sku, one.at_ms): "there" for one in moments if isinstance(one, Moment)
+            for sku in one.skus
+        }  # fmt: skip
+        found, wrong = self._decided("demand-forecasts", partition)
+        wrong += [
+            f"demand-forecasts {what}"
+            for what in _differences(wanted, dict.fromkeys(found, "there"))
+        ]
+        for topic in ("restock-events", "price-adjustments"):
+            decided, faults = self._decided(topic, partition)
+            wrong += faults
+            stray = sorted(decided.keys() - wanted.keys())
+            wrong += [f"{topic} {name}: there is no forecast of it" for name in stray]
+        return wrong
+
+    def _decided(
+        self, topic: str, partition: int
+    ) -> tuple[dict[Cell, dict[str, Any]], list[str]]:
+        """By SKU and origin, and what is wrong: repeated, changed, or of another id."""
+        found: dict[Cell, dict[str, Any]] = {}
+        wrong = []
+        for record in self._records(topic, partition):
+            said = json.loads(record.value or b"")
+            name = said["sku"], said["origin_ms"]
+            wanted = uuid.uuid5(NAMESPACE, "|".join((topic, *map(str, name))))
+            if dict(record.headers).get("ce_id") != str(wanted).encode():
+                wrong.append(f"{topic} {name}: its id is not {wanted}")
+            if record.key != said["sku"].encode():
+                wrong.append(f"{topic} {name}: its key is {record.key!r}")
+            if name in found and (self._exact or not _alike(found[name], said)):
+                wrong.append(f"{topic} {name} twice: {found[name]}, {said} at {record.offset}")
+            found[name] = said
+        return found, wrong
+
+    def retold(self, partition: int, forecaster: Forecaster) -> Retold:
+        """Whether the numbers are those of a forecaster that nothing interrupted; to be asked once
+        nothing else is wrong.
+        """
+        markers = self.markers(partition)
+        if not markers:
+            return Retold()
+        windows = {}
+        for record in self._records("demand-windows", partition):
+            window = json.loads(record.value or b"")
+            windows[window["sku"], window["bucket_start_ms"]] = window
+        came = Came(
+            windows,
+            *(
+                self._decided(topic, partition)[0]
+                for topic in ("demand-forecasts", "restock-events", "price-adjustments")
+            ),
+        )
+        shelf = Shelf(self._told, partition, markers)
+        through_ms = markers[-1]["core"]["windows"]["closed_through_ms"]
+        retold = Retelling(self._settings, forecaster, shelf, through_ms, came).result()
+        retold.violations = [f"partition {partition}: {one}" for one in retold.violations]
+        return retold
+
     def _monotone(self, partition: int) -> list[str]:
         wrong = []
         before: dict[str, Any] | None = None
@@ -183,6 +269,14 @@ class Judge:
                           for now, then, what in pairs if now < then]  # fmt: skip
             before = marker
         return wrong
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two outputs say the same, as far as that can be asked of repeated sums."""
+    horizons = zip(one.get("horizons", ()), other.get("horizons", ()), strict=True)
+    return all(
+        alike(value, other[name]) for name, value in one.items() if name != "horizons"
+    ) and all(alike(here["mean"], there["mean"]) for here, there in horizons)
 
 
 def _differences(expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
