@@ -7,7 +7,7 @@ forecasts and decisions are right is said in retelling.py.
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from models.forecaster import Forecaster
@@ -108,17 +108,25 @@ class Judge:
         self._placed = placed
         self._told = told
         self._exact = settings.processing_guarantee == "exactly_once"
+        self._read: dict[LogName, tuple[object, list[Record]]] = {}
+        self._judged: dict[int, tuple[object, list[str]]] = {}
+        self._markers: dict[int, tuple[list[Record], list[dict[str, Any]]]] = {}
 
-    def _records(self, topic: str, partition: int) -> Iterator[Record]:
-        return self._logs[self._settings.topic(topic), partition].committed_records()
+    def _records(self, topic: str, partition: int) -> list[Record]:
+        """All that is committed, read once for each state that a log is seen in."""
+        name = self._settings.topic(topic), partition
+        version = self._logs[name].version
+        if name not in self._read or self._read[name][0] != version:
+            self._read[name] = version, list(self._logs[name].committed_records())
+        return self._read[name][1]
 
     def markers(self, partition: int) -> list[dict[str, Any]]:
         """In the order in which they became durable."""
-        return [
-            json.loads(one.value or b"")
-            for one in self._records("changelog", partition)
-            if one.key == b"\x00marker"
-        ]
+        records = self._records("changelog", partition)
+        if partition not in self._markers or self._markers[partition][0] is not records:
+            markers = [json.loads(one.value or b"") for one in records if one.key == b"\x00marker"]
+            self._markers[partition] = records, markers
+        return self._markers[partition][1]
 
     def processed(self, partition: int) -> bool:
         """Whether the newest marker covers all of the input."""
@@ -130,6 +138,12 @@ class Judge:
 
     def violations(self, partition: int) -> list[str]:
         """Everything that is not as it must be; empty when all is."""
+        version = [log.version for (_, number), log in self._logs.items() if number == partition]
+        if partition not in self._judged or self._judged[partition][0] != version:
+            self._judged[partition] = version, self._violations(partition)
+        return self._judged[partition][1]
+
+    def _violations(self, partition: int) -> list[str]:
         expected = expected_of(self._settings, self._placed, partition, self._cuts(partition))
         for topic in TOPICS:
             for offset, one in self._told.get((topic, partition), []):

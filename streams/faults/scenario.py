@@ -76,7 +76,7 @@ def scenario_of(chance: Chance) -> Scenario:
         hosts = 1
         chance.forbid("freeze", "silence", "outage", "input_aborted", "input_left_open")
     drawn = _settings(chance, exact)
-    extras = extras_of(chance.seed, hosts, exact, drawn["bucket_ms"])
+    extras = extras_of(chance.seed, hosts, exact)
     settings = _stretched(drawn, partitions, extras)
     sale = _Sale(chance, settings, partitions, extras.stretch)
     batches = sale.batches()
@@ -91,7 +91,7 @@ def scenario_of(chance: Chance) -> Scenario:
 
 def _stretched(drawn: dict[str, Any], partitions: int, extras: Extras) -> Settings:
     """Unvalidated, and without the environment: small numbers make much happen in little time."""
-    in_event_time = ("bucket_ms", "allowed_lateness_ms", "future_tolerance_ms")
+    in_event_time = ("allowed_lateness_ms", "future_tolerance_ms")
     longer = {name: drawn[name] * extras.stretch for name in in_event_time}
     return Settings.model_construct(partitions=partitions, **(drawn | longer | extras.settings))
 

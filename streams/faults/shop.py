@@ -46,8 +46,8 @@ class Extras:
     settings: dict[str, Any]
 
 
-def extras_of(seed: int, hosts: int, exact: bool, bucket_ms: int) -> Extras:
-    """Drawn for a seed whose run has so many hosts, and such buckets."""
+def extras_of(seed: int, hosts: int, exact: bool) -> Extras:
+    """Drawn for a seed whose run has so many hosts."""
     rng = random.Random(f"scope:{seed}")
     forecasting = rng.random() < FORECASTING_SHARE
     standby = rng.random() < STANDBY_SHARE and hosts > 1 and exact
@@ -55,8 +55,10 @@ def extras_of(seed: int, hosts: int, exact: bool, bucket_ms: int) -> Extras:
     if not forecasting:
         return Extras(False, int(standby), 1, replicas)
     stretch = rng.choice(STRETCHES)
-    interval_ms = bucket_ms * stretch * rng.choice((1, 2, 3))
+    bucket_ms = rng.choice((200, 200, 500)) * stretch
+    interval_ms = bucket_ms * rng.choice((1, 2, 3))
     settings = {
+        "bucket_ms": bucket_ms,
         "forecasting": True,
         "deciding": True,
         "device": "cpu",
