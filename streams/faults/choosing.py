@@ -43,9 +43,7 @@ class Candidate:
     def fits(self, censored: bool, restocked: Fields | None, repriced: Fields | None) -> bool:
         """Whether this is what was published."""
         empty = self.position.has_stock and self.position.on_hand == 0
-        return (
-            censored == empty and _same(restocked, self.restock) and _same(repriced, self.price)
-        )
+        return censored == empty and _same(restocked, self.restock) and _same(repriced, self.price)
 
 
 class Choosing:

@@ -1,4 +1,4 @@
-"""The group coordinator: members, generations, who has which partitions, and who keeps them warm."""
+"""The group coordinator: members, generations, who has which partitions, who keeps them warm."""
 
 import asyncio
 from collections.abc import Callable
@@ -170,6 +170,6 @@ class GroupCoordinator:
             before = self.standbys.get(number, [])
             others = self._chance.shuffled([name for name in names if name != owner])
             if self._chance.rng.random() < 0.8:
-                others.sort(key=lambda name: name not in before)  # noqa: B023 used at once
+                others.sort(key=lambda name: name not in before)
             found[number] = others[: self._replicas]
         return found

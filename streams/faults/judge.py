@@ -24,6 +24,7 @@ from streams.settings import Settings
 EVENTS: Final = ("clicks", "carts", "orders")
 NAMESPACE: Final = uuid.UUID("6f3c2f57-5d0f-5b7e-9a54-2d8f3f0f7c11")  # of the wire contract
 LISTED_MAX: Final = 8
+NOTHING_YET: Final = {"windows": {"closed_through_ms": 0}, "decider": {"next_origin_ms": 0}}
 
 Placed = dict[LogName, list[tuple[int, int, Fact]]]  # offset, record timestamp, fact
 Cell = tuple[str, int]
@@ -198,7 +199,8 @@ class Judge:
         """Each forecast that must be there, once, under its id; decisions at their origins only."""
         settings = self._settings
         markers = self.markers(partition)
-        through_ms = markers[-1]["core"]["windows"]["closed_through_ms"] if markers else 0
+        core = markers[-1]["core"] if markers else NOTHING_YET
+        through_ms = core["windows"]["closed_through_ms"]
         moments = timeline(
             expected.cells, settings.bucket_ms, settings.forecast_interval_ms, through_ms
         )
@@ -207,6 +209,9 @@ class Judge:
             for sku in one.skus
         }  # fmt: skip
         found, wrong = self._decided("demand-forecasts", partition)
+        ahead = {start_ms for _, start_ms in expected.cells if start_ms >= through_ms}
+        ahead |= {at_ms for _, at_ms in found if at_ms == core["decider"]["next_origin_ms"]}
+        wrong += [f"{at_ms}: no marker covers it" for at_ms in sorted(ahead)]
         wrong += [
             f"demand-forecasts {what}"
             for what in _differences(wanted, dict.fromkeys(found, "there"))
@@ -218,9 +223,7 @@ class Judge:
             wrong += [f"{topic} {name}: there is no forecast of it" for name in stray]
         return wrong
 
-    def _decided(
-        self, topic: str, partition: int
-    ) -> tuple[dict[Cell, dict[str, Any]], list[str]]:
+    def _decided(self, topic: str, partition: int) -> tuple[dict[Cell, dict[str, Any]], list[str]]:
         """By SKU and origin, and what is wrong: repeated, changed, or of another id."""
         found: dict[Cell, dict[str, Any]] = {}
         wrong = []

@@ -26,7 +26,7 @@ from models.prediction import Prediction
 from streams.decisions.price_memory import PriceMemory
 from streams.faults.choosing import Candidate, Choosing, Position
 from streams.faults.origins import Bucket, Moment, timeline
-from streams.faults.shelf import Fields, Marker, Shelf, on_hand
+from streams.faults.shelf import Fields, Marker, Shelf, add_order, on_hand
 from streams.settings import Settings
 
 LISTED_MAX: Final = 8
@@ -198,7 +198,9 @@ class Retelling:
         chosen: dict[str, list[Candidate]] = {}
         if on_sale:
             chosen = self._choosing.candidates(
-                at_ms, prediction.taken(on_sale), [positions[skus[index]] for index in on_sale]
+                at_ms,
+                prediction.taken(np.array(on_sale)),
+                [positions[skus[index]] for index in on_sale],
             )
         for sku in skus:
             neither = [Candidate(one, None, None) for one in positions[sku]]
@@ -257,22 +259,11 @@ class Retelling:
             self._wrong(f"decision {sku}, {at_ms}: censored {censored}, {restock}, {price}; "
                         f"must be {' or '.join(map(str, candidates))}")  # fmt: skip
         if restock is not None:
-            _order(self._ordered[sku], at_ms, restock["order_quantity"])
+            add_order(self._ordered[sku], at_ms, restock["order_quantity"])
         if price is not None:
             row = np.array([self._row[sku]])
             cents = np.array([price["new_price_cents"]])
             self._prices.record_change(row, cents, at_ms)
-
-
-REMEMBERED: Final = 6  # restocks of a SKU; the two oldest of more become one
-
-
-def _order(ordered: list[tuple[int, int]], at_ms: int, units: int) -> None:
-    """One more, at the front."""
-    ordered.insert(0, (at_ms, units))
-    if len(ordered) > REMEMBERED:
-        (_, oldest), (origin_ms, older) = ordered.pop(), ordered.pop()
-        ordered.append((origin_ms, older + oldest))
 
 
 def _closed(marker: Marker) -> int:

@@ -82,9 +82,7 @@ def scenario_of(chance: Chance) -> Scenario:
     batches = sale.batches()
     told: list[Told] = []
     if extras.forecasting:
-        told = told_of(
-            chance.seed, settings, partitions, sale.skus, sale.span_s, extras.stretch
-        )
+        told = told_of(chance.seed, settings, partitions, sale.skus, sale.span_s, extras.stretch)
     last_s = max((one.at_s + one.open_s for one in batches), default=1.0)
     return Scenario(settings, partitions, hosts, batches, told, last_s + 2.0)
 
@@ -97,24 +95,24 @@ def _stretched(drawn: dict[str, Any], partitions: int, extras: Extras) -> Settin
 
 
 def _settings(chance: Chance, exact: bool) -> dict[str, Any]:
-    return dict(
-        application="sale",
-        topic_prefix="",
-        data_dir=Path("/simulated"),
-        processing_guarantee="exactly_once" if exact else "at_least_once",
-        clock="event",
-        forecasting=False,
-        deciding=False,
-        bucket_ms=chance.one_of((200, 500, 1_000)),
-        allowed_lateness_ms=chance.one_of((0, 200, 1_000)),
-        idle_timeout_ms=chance.one_of((400, 1_000, 3_000)),
-        future_tolerance_ms=chance.one_of((0, 500)),
-        dedupe_horizon_records=chance.one_of((15, 60, 1_000)),
-        checkpoint_interval_ms=chance.one_of((20, 200, 1_000)),
-        session_timeout_ms=chance.one_of((1_000, 2_000)),
-        outputs_bytes_max=chance.one_of((2_000, 2**26)),
-        sku_retention_ms=chance.one_of((1_000, 3_000, 86_400_000)),
-    )
+    return {
+        "application": "sale",
+        "topic_prefix": "",
+        "data_dir": Path("/simulated"),
+        "processing_guarantee": "exactly_once" if exact else "at_least_once",
+        "clock": "event",
+        "forecasting": False,
+        "deciding": False,
+        "bucket_ms": chance.one_of((200, 500, 1_000)),
+        "allowed_lateness_ms": chance.one_of((0, 200, 1_000)),
+        "idle_timeout_ms": chance.one_of((400, 1_000, 3_000)),
+        "future_tolerance_ms": chance.one_of((0, 500)),
+        "dedupe_horizon_records": chance.one_of((15, 60, 1_000)),
+        "checkpoint_interval_ms": chance.one_of((20, 200, 1_000)),
+        "session_timeout_ms": chance.one_of((1_000, 2_000)),
+        "outputs_bytes_max": chance.one_of((2_000, 2**26)),
+        "sku_retention_ms": chance.one_of((1_000, 3_000, 86_400_000)),
+    }
 
 
 class _Sale:
@@ -122,9 +120,7 @@ class _Sale:
     time pass.
     """
 
-    def __init__(
-        self, chance: Chance, settings: Settings, partitions: int, stretch: int
-    ) -> None:
+    def __init__(self, chance: Chance, settings: Settings, partitions: int, stretch: int) -> None:
         self._chance = chance
         self._stretch = stretch
         self._number = 0

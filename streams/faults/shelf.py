@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from streams.faults.shop import Told
 
+ORDERS_REMEMBERED: Final = 6  # of a SKU; the two oldest of more become one
 TOPICS: Final = ("catalog", "stock-levels", "competitor-prices")
 
 PlacedTold = dict[tuple[str, int], list[tuple[int, Told]]]  # by log: offset, record
@@ -68,9 +69,7 @@ class Shelf:
 
 def sold_since(closed: Mapping[int, int], as_of_ms: int, bucket_ms: int) -> int:
     """Units of closed buckets, by their starts, whose middle is not before a count."""
-    return sum(
-        units for start_ms, units in closed.items() if start_ms + bucket_ms // 2 >= as_of_ms
-    )
+    return sum(units for start_ms, units in closed.items() if start_ms + bucket_ms // 2 >= as_of_ms)
 
 
 def on_hand(stock: Fields | None, closed: Mapping[int, int], bucket_ms: int) -> int:
@@ -79,3 +78,11 @@ def on_hand(stock: Fields | None, closed: Mapping[int, int], bucket_ms: int) -> 
         return 0
     left: int = stock["on_hand"] - sold_since(closed, stock["as_of_ms"], bucket_ms)
     return max(left, 0)
+
+
+def add_order(ordered: list[tuple[int, int]], at_ms: int, units: int) -> None:
+    """One more restock in front of those of a SKU, each (origin, units)."""
+    ordered.insert(0, (at_ms, units))
+    if len(ordered) > ORDERS_REMEMBERED:
+        (_, oldest), (origin_ms, older) = ordered.pop(), ordered.pop()
+        ordered.append((origin_ms, older + oldest))

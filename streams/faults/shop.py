@@ -17,8 +17,8 @@ from streams.placement import Placement
 from streams.settings import Settings
 from streams.topics import CATALOG, COMPETITOR_PRICES, STOCK_LEVELS
 
-FORECASTING_SHARE: Final = 0.2
-STANDBY_SHARE: Final = 0.3
+FORECASTING_SHARE: Final = 0.25
+STANDBY_SHARE: Final = 0.4
 STRETCHES: Final = (1, 4, 15)  # milliseconds of event time in one of the run
 CHANGES_MAX: Final = 6  # of a partition during the run
 
@@ -94,12 +94,12 @@ class _Shop:
         rng = self._rng
         found: list[Told] = []
         for sku in skus:
-            for _ in range(rng.choice((0, 1, 1, 1, 2))):
-                found.append(self._said(0.0, CATALOG, self._new_entry(sku)))
-            for _ in range(rng.choice((0, 1, 1, 2))):
-                found.append(self._said(0.0, STOCK_LEVELS, self._stock(sku, 0.0)))
-            if rng.random() < 0.5:
-                found.append(self._said(0.0, COMPETITOR_PRICES, self._competitor(sku, 0.0)))
+            entries = [self._new_entry(sku) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
+            counts = [self._stock(sku, 0.0) for _ in range(rng.choice((0, 1, 1, 2)))]
+            rivals = [self._competitor(sku, 0.0) for _ in range(rng.choice((0, 1)))]
+            found += [self._said(0.0, CATALOG, one) for one in entries]
+            found += [self._said(0.0, STOCK_LEVELS, one) for one in counts]
+            found += [self._said(0.0, COMPETITOR_PRICES, one) for one in rivals]
         for _ in range(rng.randint(0, CHANGES_MAX * self._partitions) if self._changes else 0):
             found.append(self._change(rng.choice(skus), found))
         return sorted(found, key=lambda one: one.at_s)
