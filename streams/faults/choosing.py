@@ -166,11 +166,15 @@ def _same(said: Fields | None, wanted: Fields | None) -> bool:
     """Whether what was said holds all that it must."""
     if said is None or wanted is None:
         return said is wanted
-    return all(alike(said[name], value) for name, value in wanted.items())
+    return alike(said, wanted)
 
 
 def alike(said: Any, wanted: Any) -> bool:
-    """Equal, floats nearly so."""
+    """Equal, floats nearly so, at whatever depth."""
+    if isinstance(wanted, dict):
+        return all(alike(said[name], value) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        return len(said) == len(wanted) and all(map(alike, said, wanted))
     if isinstance(wanted, float):
         near: bool = abs(said - wanted) <= SLACK[0] + SLACK[1] * abs(wanted)
         return near

@@ -12,19 +12,16 @@ from typing import Any, Final
 
 from models.forecaster import Forecaster
 from streams.codec.plain import Record
-from streams.faults.choosing import alike
+from streams.faults.decided import NAMESPACE, DecidedJudge, differences
 from streams.faults.logs import PartitionLog
-from streams.faults.origins import Moment, timeline
-from streams.faults.retelling import Came, Retelling, Retold
+from streams.faults.retelling import Retold
 from streams.faults.scenario import Fact
-from streams.faults.shelf import TOPICS, PlacedTold, Shelf
+from streams.faults.shelf import TOPICS, PlacedTold
 from streams.faults.transactions import LogName
 from streams.settings import Settings
 
 EVENTS: Final = ("clicks", "carts", "orders")
-NAMESPACE: Final = uuid.UUID("6f3c2f57-5d0f-5b7e-9a54-2d8f3f0f7c11")  # of the wire contract
 LISTED_MAX: Final = 8
-NOTHING_YET: Final = {"windows": {"closed_through_ms": 0}, "decider": {"next_origin_ms": 0}}
 
 Placed = dict[LogName, list[tuple[int, int, Fact]]]  # offset, record timestamp, fact
 Cell = tuple[str, int]
@@ -151,8 +148,10 @@ class Judge:
                 if one.reason is not None:
                     expected.dead[topic, partition, offset] = one.reason
         wrong = self._windows(partition, expected.windows())
+        decided = self._decided(partition)
+        wrong += decided.shares(expected.cells)
         if self._settings.forecasting:
-            wrong += self._forecasts(partition, expected)
+            wrong += decided.violations(expected.cells)
         wrong += self._refused("late-events", partition, expected.late)
         wrong += self._refused("dead-letters", partition, expected.dead)
         wrong += self._monotone(partition)
@@ -177,7 +176,7 @@ class Judge:
             if cell in found and (self._exact or found[cell] != figures):
                 wrong.append(f"window {cell} twice: {found[cell]}, {figures} at {record.offset}")
             found[cell] = figures
-        return wrong + [f"window {what}" for what in _differences(expected, found)]
+        return wrong + [f"window {what}" for what in differences(expected, found)]
 
     def _refused(self, topic: str, partition: int, expected: Mapping[Refused, str]) -> list[str]:
         wrong = []
@@ -191,78 +190,22 @@ class Judge:
             if place in found and (self._exact or found[place] != said["reason"]):
                 wrong.append(f"{topic} {place} twice, again at {record.offset}")
             found[place] = said["reason"]
-        return wrong + [f"{topic} {what}" for what in _differences(expected, found)]
-
-    # -- forecasts and decisions
-
-    def _forecasts(self, partition: int, expected: Expected) -> list[str]:
-        """Each forecast that must be there, once, under its id; decisions at their origins only."""
-        settings = self._settings
-        markers = self.markers(partition)
-        core = markers[-1]["core"] if markers else NOTHING_YET
-        through_ms = core["windows"]["closed_through_ms"]
-        moments = timeline(
-            expected.cells, settings.bucket_ms, settings.forecast_interval_ms, through_ms
-        )
-        wanted = {
-            (sku, one.at_ms): "there" for one in moments if isinstance(one, Moment)
-            for sku in one.skus
-        }  # fmt: skip
-        found, wrong = self._decided("demand-forecasts", partition)
-        ahead = {start_ms for _, start_ms in expected.cells if start_ms >= through_ms}
-        ahead |= {at_ms for _, at_ms in found if at_ms == core["decider"]["next_origin_ms"]}
-        wrong += [f"{at_ms}: no marker covers it" for at_ms in sorted(ahead)]
-        wrong += [
-            f"demand-forecasts {what}"
-            for what in _differences(wanted, dict.fromkeys(found, "there"))
-        ]
-        for topic in ("restock-events", "price-adjustments"):
-            decided, faults = self._decided(topic, partition)
-            wrong += faults
-            stray = sorted(decided.keys() - wanted.keys())
-            wrong += [f"{topic} {name}: there is no forecast of it" for name in stray]
-        return wrong
-
-    def _decided(self, topic: str, partition: int) -> tuple[dict[Cell, dict[str, Any]], list[str]]:
-        """By SKU and origin, and what is wrong: repeated, changed, or of another id."""
-        found: dict[Cell, dict[str, Any]] = {}
-        wrong = []
-        for record in self._records(topic, partition):
-            said = json.loads(record.value or b"")
-            name = said["sku"], said["origin_ms"]
-            wanted = uuid.uuid5(NAMESPACE, "|".join((topic, *map(str, name))))
-            if dict(record.headers).get("ce_id") != str(wanted).encode():
-                wrong.append(f"{topic} {name}: its id is not {wanted}")
-            if record.key != said["sku"].encode():
-                wrong.append(f"{topic} {name}: its key is {record.key!r}")
-            if name in found and (self._exact or not _alike(found[name], said)):
-                wrong.append(f"{topic} {name} twice: {found[name]}, {said} at {record.offset}")
-            found[name] = said
-        return found, wrong
+        return wrong + [f"{topic} {what}" for what in differences(expected, found)]
 
     def retold(self, partition: int, forecaster: Forecaster) -> Retold:
         """Whether the numbers are those of a forecaster that nothing interrupted; to be asked once
         nothing else is wrong.
         """
-        markers = self.markers(partition)
-        if not markers:
-            return Retold()
-        windows = {}
-        for record in self._records("demand-windows", partition):
-            window = json.loads(record.value or b"")
-            windows[window["sku"], window["bucket_start_ms"]] = window
-        came = Came(
-            windows,
-            *(
-                self._decided(topic, partition)[0]
-                for topic in ("demand-forecasts", "restock-events", "price-adjustments")
-            ),
-        )
-        shelf = Shelf(self._told, partition, markers)
-        through_ms = markers[-1]["core"]["windows"]["closed_through_ms"]
-        retold = Retelling(self._settings, forecaster, shelf, through_ms, came).result()
+        retold = self._decided(partition).retold(forecaster)
         retold.violations = [f"partition {partition}: {one}" for one in retold.violations]
         return retold
+
+    def _decided(self, partition: int) -> DecidedJudge:
+        def records(topic: str) -> list[Record]:
+            return self._records(topic, partition)
+
+        markers = self.markers(partition)
+        return DecidedJudge(self._settings, partition, records, markers, self._told)
 
     def _monotone(self, partition: int) -> list[str]:
         wrong = []
@@ -286,19 +229,3 @@ class Judge:
                           for now, then, what in pairs if now < then]  # fmt: skip
             before = marker
         return wrong
-
-
-def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two outputs say the same, as far as that can be asked of repeated sums."""
-    horizons = zip(one.get("horizons", ()), other.get("horizons", ()), strict=True)
-    return all(
-        alike(value, other[name]) for name, value in one.items() if name != "horizons"
-    ) and all(alike(here["mean"], there["mean"]) for here, there in horizons)
-
-
-def _differences(expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
-    return [
-        f"{key}: {found.get(key)}, must be {expected.get(key)}"
-        for key in sorted(expected.keys() | found.keys())
-        if expected.get(key) != found.get(key)
-    ]

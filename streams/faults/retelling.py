@@ -24,7 +24,7 @@ from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.prediction import Prediction
 from streams.decisions.price_memory import PriceMemory
-from streams.faults.choosing import Candidate, Choosing, Position
+from streams.faults.choosing import Candidate, Choosing, Position, alike
 from streams.faults.origins import Bucket, Moment, timeline
 from streams.faults.shelf import Fields, Marker, Shelf, add_order, on_hand
 from streams.settings import Settings
@@ -47,9 +47,12 @@ def shipped() -> Forecaster:
 
 @dataclass(frozen=True)
 class Came:
-    """What a run left of one partition: windows, forecasts, restocks, prices."""
+    """What a run left of one partition: windows, shares of the load by start of bucket, forecasts,
+    restocks, prices.
+    """
 
     windows: Said
+    shares: Mapping[int, Fields]
     forecasts: Said
     restocks: Said
     prices: Said
@@ -83,6 +86,7 @@ class Retelling:
         self._closed: dict[str, dict[int, int]] = defaultdict(dict)  # units, by start of bucket
         self._shown: dict[str, tuple[int, int]] = {}  # price, start of bucket
         self._ordered: dict[str, list[tuple[int, int]]] = defaultdict(list)  # origin, units; newest
+        self._load: dict[str, Any] = {"mean_per_s": [], "variance_per_s2": []}
         self._retold = Retold(len(came.forecasts), len(came.restocks) + len(came.prices))
 
     def result(self) -> Retold:
@@ -119,6 +123,8 @@ class Retelling:
             if window["competitor_price_cents"] not in rivals:
                 self._wrong(f"window {sku}, {start_ms}: a competitor's price of "
                             f"{window['competitor_price_cents']}, must be of {rivals}")  # fmt: skip
+        if not alike(self._came.shares[start_ms], self._load):
+            self._wrong(f"{self._came.shares[start_ms]}, must be {self._load}")
         rows = np.array([self._row[sku] for sku in bucket.skus], np.int64)
         inputs = self._inputs(start_ms, windows)
         self._prices.update(
@@ -174,6 +180,10 @@ class Retelling:
         entries = [self._shelf.last_entry(sku) for sku in skus]
         left_ms = np.array([_left_ms(entry, at_ms) for entry in entries], np.int64)
         (prediction,) = self._forecaster.predict([(self._memory, rows, at_ms, left_ms)])
+        self._load = {
+            "mean_per_s": prediction.load_mean.sum(axis=0).tolist(),
+            "variance_per_s2": prediction.load_variance.sum(axis=0).tolist(),
+        }
         spans = self._shelf.when(
             lambda marker: _closed(marker) >= at_ms and _next_origin(marker) != at_ms
         )
