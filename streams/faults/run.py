@@ -17,6 +17,7 @@ from streams.faults.member import Member, Setup
 from streams.faults.publishing import Publishing
 from streams.faults.retelling import shipped
 from streams.faults.scenario import Scenario, scenario_of
+from streams.faults.shop import KEPT_MS
 from streams.monitor import Monitor, TakeoverFrom
 from streams.settings import Settings
 from streams.topics import INPUT_TOPICS, INTERNAL_TOPICS, OUTPUT_TOPICS
@@ -188,7 +189,8 @@ class Run:
             wrong = wrong or [one for number in numbers for one in judge.violations(number)]
             if not wrong or any("twice" in one or "back" in one for one in wrong):
                 break
-        if self._setup.forecaster is not None and not wrong:
+        kept = self._scenario.settings.sku_retention_ms >= KEPT_MS
+        if self._setup.forecaster is not None and kept and not wrong:
             for number in numbers:
                 retold = judge.retold(number, self._setup.forecaster)
                 self.outcome.forecasts += retold.forecasts

@@ -82,7 +82,7 @@ def scenario_of(chance: Chance) -> Scenario:
     batches = sale.batches()
     told: list[Told] = []
     if extras.forecasting:
-        told = told_of(chance.seed, settings, partitions, sale.skus, sale.span_s, extras.stretch)
+        told = told_of(chance.seed, settings, partitions, sale.skus, sale.span_s, extras)
     last_s = max((one.at_s + one.open_s for one in batches), default=1.0)
     return Scenario(settings, partitions, hosts, batches, told, last_s + 2.0)
 

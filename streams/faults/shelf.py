@@ -24,14 +24,14 @@ class Shelf:
 
     def __init__(self, told: PlacedTold, partition: int, markers: Sequence[Marker]) -> None:
         self._markers = markers
-        self._said: dict[tuple[str, str], list[tuple[int, Fields]]] = {}
+        self._said: dict[tuple[str, str], list[tuple[int, Fields | None]]] = {}
         self._first = dict.fromkeys(TOPICS, 0)  # positions when the first worker began
         for topic in TOPICS:
             for offset, one in told.get((topic, partition), []):
                 if not one.at_s:
                     self._first[topic] = offset + 1
-                if one.fields is not None:
-                    said = self._said.setdefault((topic, one.fields["sku"]), [])
+                if one.reason is None:
+                    said = self._said.setdefault((topic, one.key.decode()), [])
                     said.append((offset, one.fields))
 
     def when(self, done: Callable[[Marker], bool]) -> Spans:
@@ -62,9 +62,15 @@ class Shelf:
                 break
             if offset >= low and state not in found:
                 found.append(state)
-            if state is None or fields.get("as_of_ms", 0) >= state.get("as_of_ms", 0):
+            if state is None or fields is None or not _older(fields, state):
                 state = fields
         return found if state in found else [*found, state]
+
+
+def _older(fields: Fields, state: Fields) -> bool:
+    """Whether it says of an earlier time than what is known; the catalog speaks of none."""
+    older: bool = fields.get("as_of_ms", 0) < state.get("as_of_ms", 0)
+    return older
 
 
 def sold_since(closed: Mapping[int, int], as_of_ms: int, bucket_ms: int) -> int:

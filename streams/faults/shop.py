@@ -3,8 +3,10 @@
 Drawn from a stream of its own, so that a seed whose run has none of it goes as it always went. The
 catalog is there before the first worker is; what the forecaster sees of it (list price, start and
 end of the sale) does not change from then on, so that only the order of the event logs decides what
-is forecast. Stock levels, competitors' prices, costs, bounds and lead times change during the sale
-under `exactly_once`: a repeat under `at_least_once` may then decide otherwise, as it may in life.
+is forecast. Stock levels, competitors' prices, costs, bounds and lead times change during the sale,
+but not under `at_least_once`, where a repeat may then decide otherwise, nor where buckets are so
+short that a count may lie behind what is remembered of them. Where SKUs are forgotten, products are
+withdrawn, too: no log says when, so that of their forecasts only the names are judged.
 """
 
 import json
@@ -15,23 +17,26 @@ from typing import Any, Final
 from streams.faults.broker import EPOCH_MS
 from streams.placement import Placement
 from streams.settings import Settings
-from streams.topics import CATALOG, COMPETITOR_PRICES, STOCK_LEVELS
+from streams.topics import CATALOG, COMPETITOR_PRICES, REFERENCE_TOPICS, STOCK_LEVELS
 
 FORECASTING_SHARE: Final = 0.25
 STANDBY_SHARE: Final = 0.4
 STRETCHES: Final = (1, 4, 15)  # milliseconds of event time in one of the run
 CHANGES_MAX: Final = 6  # of a partition during the run
+KEPT_MS: Final = 86_400_000  # of event time: no SKU is forgotten
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One record. `fields` None: it is refused, as `reason` says."""
+    """One record. `fields` None: it withdraws what was said (`value` None), or is refused, as
+    `reason` says.
+    """
 
     at_s: float
     topic: str
     partition: int
     key: bytes
-    value: bytes
+    value: bytes | None
     fields: dict[str, Any] | None
     reason: str | None
 
@@ -43,6 +48,7 @@ class Extras:
     forecasting: bool
     standby_replicas: int
     stretch: int
+    changes: bool
     settings: dict[str, Any]
 
 
@@ -53,9 +59,10 @@ def extras_of(seed: int, hosts: int, exact: bool) -> Extras:
     standby = rng.random() < STANDBY_SHARE and hosts > 1 and exact
     replicas = {"standby_replicas": int(standby)}
     if not forecasting:
-        return Extras(False, int(standby), 1, replicas)
+        return Extras(False, int(standby), 1, False, replicas)
     stretch = rng.choice(STRETCHES)
-    bucket_ms = rng.choice((200, 200, 500)) * stretch
+    short = rng.random() < 0.2
+    bucket_ms = (50 if short else rng.choice((200, 200, 500))) * stretch
     interval_ms = bucket_ms * rng.choice((1, 2, 3))
     settings = {
         "bucket_ms": bucket_ms,
@@ -66,28 +73,29 @@ def extras_of(seed: int, hosts: int, exact: bool) -> Extras:
         "review_period_ms": rng.choice((1, 3)) * interval_ms,
         "price_cooldown_ms": rng.choice((0, 2 * interval_ms)),
         "price_changes_per_hour_max": rng.choice((3, 8)),
-        "sku_retention_ms": 86_400_000,  # when a SKU's row is given back no log says
+        "sku_retention_ms": rng.choice((KEPT_MS, KEPT_MS, KEPT_MS, 2_000 * stretch)),
     }
-    return Extras(True, int(standby), stretch, replicas | settings)
+    return Extras(True, int(standby), stretch, exact and not short, replicas | settings)
 
 
 def told_of(
-    seed: int, settings: Settings, partitions: int, skus: list[str], span_s: float, stretch: int
+    seed: int, settings: Settings, partitions: int, skus: list[str], span_s: float, extras: Extras
 ) -> list[Told]:
     """All that the shop says, in order; what is `at_s` 0 it says before any worker lives."""
-    return _Shop(seed, settings, partitions, span_s, stretch).told(skus)
+    return _Shop(seed, settings, partitions, span_s, extras).told(skus)
 
 
 class _Shop:
     def __init__(
-        self, seed: int, settings: Settings, partitions: int, span_s: float, stretch: int
+        self, seed: int, settings: Settings, partitions: int, span_s: float, extras: Extras
     ) -> None:
         self._rng = random.Random(f"shop:{seed}")
         self._placement = Placement(settings.partitioner, partitions)
         self._partitions = partitions
-        self._changes = settings.processing_guarantee == "exactly_once"
+        self._changes = extras.changes
+        self._forgets = settings.sku_retention_ms < KEPT_MS
         self._span_s = span_s
-        self._stretch = stretch
+        self._stretch = extras.stretch
         self._catalog: dict[str, dict[str, Any]] = {}
 
     def told(self, skus: list[str]) -> list[Told]:
@@ -107,11 +115,14 @@ class _Shop:
     def _change(self, sku: str, before: list[Told]) -> Told:
         rng = self._rng
         at_s = rng.uniform(0.2, self._span_s)
-        kind = rng.choice((CATALOG, STOCK_LEVELS, STOCK_LEVELS, COMPETITOR_PRICES, "again", "bad"))
+        kind = rng.choice((CATALOG, STOCK_LEVELS, STOCK_LEVELS, COMPETITOR_PRICES, *_OTHERWISE))
+        key, partition = sku.encode(), self._placement.of(sku.encode())
         if kind == "bad":
             topic = rng.choice((CATALOG, STOCK_LEVELS))
-            partition = self._placement.of(sku.encode())
-            return Told(at_s, topic, partition, sku.encode(), b'{"sku":', None, "not_json")
+            return Told(at_s, topic, partition, key, b'{"sku":', None, "not_json")
+        if kind == "withdrawn":
+            topic = rng.choice(REFERENCE_TOPICS) if self._forgets else COMPETITOR_PRICES
+            return Told(at_s, topic, partition, key, None, None, None)
         if kind == "again" and before:
             one = rng.choice(before)
             if one.topic != CATALOG:  # an old entry might bring back an old list price
@@ -167,6 +178,7 @@ class _Shop:
         return EPOCH_MS + int(at_s * 1_000 * self._stretch)
 
 
+_OTHERWISE: Final = ("again", "withdrawn", "bad")
 _BOUNDS: Final = {
     "unit_cost_cents": (100, 290),
     "price_floor_cents": (100, 300),
@@ -174,5 +186,7 @@ _BOUNDS: Final = {
 }
 
 
-def _without_time(one: Told) -> tuple[str, int, bytes, bytes, dict[str, Any] | None, str | None]:
+def _without_time(
+    one: Told,
+) -> tuple[str, int, bytes, bytes | None, dict[str, Any] | None, str | None]:
     return one.topic, one.partition, one.key, one.value, one.fields, one.reason
