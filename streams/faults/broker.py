@@ -38,6 +38,7 @@ class Broker:
         chance: Chance,
         names: Iterable[LogName],
         partitions: int,
+        replicas: int,
         session_s: float,
         trace: Callable[[str], None],
     ) -> None:
@@ -52,7 +53,9 @@ class Broker:
             self._marker_delay_s,
             self.wall_ms,
         )
-        self.group = GroupCoordinator(partitions, session_s, chance, loop.later, loop.time)
+        self.group = GroupCoordinator(
+            partitions, replicas, session_s, chance, loop.later, loop.time
+        )
         self.down_until_s = 0.0
 
     def wall_ms(self) -> int:

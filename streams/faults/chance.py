@@ -46,7 +46,13 @@ MOMENTS: Final = {  # faults that come at some moment, and how many times at mos
     "clock_step": 2,
     "transaction_killed": 2,
 }
-FOLLOW: Final = ("disk_write_torn", "evicted", "fenced", "transaction_timed_out")  # from others
+FOLLOW: Final = (  # from others
+    "disk_write_torn",
+    "evicted",
+    "fenced",
+    "transaction_timed_out",
+    "taken_from_standby",
+)
 KINDS: Final = (*RATES, *MOMENTS, *FOLLOW)
 
 
@@ -54,6 +60,7 @@ class Chance:
     """Of one run. `quiet` ends all faults."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.quiet = False

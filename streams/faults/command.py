@@ -37,6 +37,8 @@ class Report:
     seeds: int = 0
     events: int = 0
     lives: int = 0
+    forecasts: int = 0
+    decisions: int = 0
     virtual_s: float = 0.0
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(KINDS, 0)))
@@ -46,6 +48,8 @@ class Report:
         self.seeds += 1
         self.events += outcome.events
         self.lives += outcome.lives
+        self.forecasts += outcome.forecasts
+        self.decisions += outcome.decisions
         self.virtual_s = round(self.virtual_s + outcome.virtual_s, 3)
         self.faults.update(outcome.faults)
         if outcome.violations:
@@ -113,5 +117,6 @@ def _show(report: Report, console: Console) -> None:
     console.print(table)
     console.print(
         f"{report.seeds:,} seeds, {report.events:,} events, {report.lives:,} lives of workers, "
+        f"{report.forecasts:,} forecasts, {report.decisions:,} decisions, "
         f"{len(report.failures)} failures, {report.seconds:,.1f} s"
     )

@@ -1,16 +1,22 @@
-"""The group coordinator: members, generations, and who has which partitions."""
+"""The group coordinator: members, generations, who has which partitions, who keeps them warm."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.faults.chance import Chance
 
 REBALANCE_TIMEOUT_S: Final = 3.0
 JOIN_WAIT_S: Final = 0.05  # for others who come at the same time
 
-Assignment = tuple[int, set[int]]  # generation, partition numbers
+
+class Assignment(NamedTuple):
+    """Of one member. `standbys` are partition numbers to keep warm for others."""
+
+    generation: int
+    owned: set[int]
+    standbys: set[int]
 
 
 @dataclass(slots=True)
@@ -30,17 +36,21 @@ class RebalanceNeededError(Exception):
 
 
 class GroupCoordinator:
-    """Of one group over `partitions` numbers. Generations of members who are heard of."""
+    """Of one group over `partitions` numbers, each with `replicas` standbys where there are as many
+    others. Generations of members who are heard of.
+    """
 
     def __init__(
         self,
         partitions: int,
+        replicas: int,
         session_s: float,
         chance: Chance,
         later: Callable[..., None],
         now_s: Callable[[], float],
     ) -> None:
         self._partitions = partitions
+        self._replicas = replicas
         self._session_s = session_s
         self._chance = chance
         self._later = later
@@ -50,6 +60,7 @@ class GroupCoordinator:
         self._round = 0
         self.generation = 0
         self.owners: dict[int, str] = {}
+        self.standbys: dict[int, list[str]] = {}
         self.offsets: dict[tuple[str, int], int] = {}  # by logical topic
         self.evicted = 0
 
@@ -119,15 +130,17 @@ class GroupCoordinator:
         self.generation += 1
         shares = self._shares(list(self._members))
         self.owners = {number: name for name, share in shares.items() for number in share}
+        self.standbys = self._warm(list(self._members))
         for name, member in self._members.items():
             answer, member.joining = member.joining, None
             member.heard_s = self._now_s()
             assert answer is not None
+            warm = {number for number, names in self.standbys.items() if name in names}
             if not answer.done():
-                answer.set_result((self.generation, shares[name]))
+                answer.set_result(Assignment(self.generation, shares[name], warm))
 
     def _shares(self, names: list[str]) -> dict[str, set[int]]:
-        """Evenly; who had a partition mostly keeps it."""
+        """Evenly; who had a partition mostly keeps it, and else mostly who kept it warm has it."""
         shares: dict[str, set[int]] = {name: set() for name in names}
         most = -(-self._partitions // max(len(names), 1))
         for number in range(self._partitions):
@@ -136,7 +149,27 @@ class GroupCoordinator:
             if not free:
                 continue
             stays = before in free and self._chance.rng.random() < 0.8
-            chosen = before if stays else self._chance.one_of(free)
+            chosen = before if stays else self._chance.one_of(self._ready(number, free))
             assert chosen is not None
             shares[chosen].add(number)
         return shares
+
+    def _ready(self, number: int, free: list[str]) -> list[str]:
+        """Those of `free` who kept the partition warm, if any did and this is one of the times when
+        that counts.
+        """
+        warm = [name for name in free if name in self.standbys.get(number, [])]
+        return warm if warm and self._chance.rng.random() < 0.8 else free
+
+    def _warm(self, names: list[str]) -> dict[int, list[str]]:
+        """Who keeps which partition warm: never its owner, and mostly who did so before."""
+        if not self._replicas:
+            return {}
+        found: dict[int, list[str]] = {}
+        for number, owner in self.owners.items():
+            before = self.standbys.get(number, [])
+            others = self._chance.shuffled([name for name in names if name != owner])
+            if self._chance.rng.random() < 0.8:
+                others.sort(key=lambda name: name not in before)
+            found[number] = others[: self._replicas]
+        return found

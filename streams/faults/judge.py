@@ -1,22 +1,26 @@
 """What must have come out of a run, worked out plainly from what was put in, and what did.
 
-Shares no code with the windows, the decoders, or `flashcast reconcile`.
+Shares no code with the windows, the decoders, or `flashcast reconcile`. Whether the numbers of
+forecasts and decisions are right is said in retelling.py.
 """
 
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from models.forecaster import Forecaster
 from streams.codec.plain import Record
+from streams.faults.decided import NAMESPACE, DecidedJudge, differences
 from streams.faults.logs import PartitionLog
+from streams.faults.retelling import Retold
 from streams.faults.scenario import Fact
+from streams.faults.shelf import TOPICS, PlacedTold
 from streams.faults.transactions import LogName
 from streams.settings import Settings
 
 EVENTS: Final = ("clicks", "carts", "orders")
-NAMESPACE: Final = uuid.UUID("6f3c2f57-5d0f-5b7e-9a54-2d8f3f0f7c11")  # of the wire contract
 LISTED_MAX: Final = 8
 
 Placed = dict[LogName, list[tuple[int, int, Fact]]]  # offset, record timestamp, fact
@@ -91,23 +95,36 @@ class Judge:
     """Compares what a run left in the logs with what it must have."""
 
     def __init__(
-        self, settings: Settings, logs: Mapping[LogName, PartitionLog], placed: Placed
+        self,
+        settings: Settings,
+        logs: Mapping[LogName, PartitionLog],
+        placed: Placed,
+        told: PlacedTold,
     ) -> None:
         self._settings = settings
         self._logs = logs
         self._placed = placed
+        self._told = told
         self._exact = settings.processing_guarantee == "exactly_once"
+        self._read: dict[LogName, tuple[object, list[Record]]] = {}
+        self._judged: dict[int, tuple[object, list[str]]] = {}
+        self._markers: dict[int, tuple[list[Record], list[dict[str, Any]]]] = {}
 
-    def _records(self, topic: str, partition: int) -> Iterator[Record]:
-        return self._logs[self._settings.topic(topic), partition].committed_records()
+    def _records(self, topic: str, partition: int) -> list[Record]:
+        """All that is committed, read once for each state that a log is seen in."""
+        name = self._settings.topic(topic), partition
+        version = self._logs[name].version
+        if name not in self._read or self._read[name][0] != version:
+            self._read[name] = version, list(self._logs[name].committed_records())
+        return self._read[name][1]
 
     def markers(self, partition: int) -> list[dict[str, Any]]:
         """In the order in which they became durable."""
-        return [
-            json.loads(one.value or b"")
-            for one in self._records("changelog", partition)
-            if one.key == b"\x00marker"
-        ]
+        records = self._records("changelog", partition)
+        if partition not in self._markers or self._markers[partition][0] is not records:
+            markers = [json.loads(one.value or b"") for one in records if one.key == b"\x00marker"]
+            self._markers[partition] = records, markers
+        return self._markers[partition][1]
 
     def processed(self, partition: int) -> bool:
         """Whether the newest marker covers all of the input."""
@@ -119,8 +136,22 @@ class Judge:
 
     def violations(self, partition: int) -> list[str]:
         """Everything that is not as it must be; empty when all is."""
+        version = [log.version for (_, number), log in self._logs.items() if number == partition]
+        if partition not in self._judged or self._judged[partition][0] != version:
+            self._judged[partition] = version, self._violations(partition)
+        return self._judged[partition][1]
+
+    def _violations(self, partition: int) -> list[str]:
         expected = expected_of(self._settings, self._placed, partition, self._cuts(partition))
+        for topic in TOPICS:
+            for offset, one in self._told.get((topic, partition), []):
+                if one.reason is not None:
+                    expected.dead[topic, partition, offset] = one.reason
         wrong = self._windows(partition, expected.windows())
+        decided = self._decided(partition)
+        wrong += decided.shares(expected.cells)
+        if self._settings.forecasting:
+            wrong += decided.violations(expected.cells)
         wrong += self._refused("late-events", partition, expected.late)
         wrong += self._refused("dead-letters", partition, expected.dead)
         wrong += self._monotone(partition)
@@ -145,7 +176,7 @@ class Judge:
             if cell in found and (self._exact or found[cell] != figures):
                 wrong.append(f"window {cell} twice: {found[cell]}, {figures} at {record.offset}")
             found[cell] = figures
-        return wrong + [f"window {what}" for what in _differences(expected, found)]
+        return wrong + [f"window {what}" for what in differences(expected, found)]
 
     def _refused(self, topic: str, partition: int, expected: Mapping[Refused, str]) -> list[str]:
         wrong = []
@@ -159,7 +190,22 @@ class Judge:
             if place in found and (self._exact or found[place] != said["reason"]):
                 wrong.append(f"{topic} {place} twice, again at {record.offset}")
             found[place] = said["reason"]
-        return wrong + [f"{topic} {what}" for what in _differences(expected, found)]
+        return wrong + [f"{topic} {what}" for what in differences(expected, found)]
+
+    def retold(self, partition: int, forecaster: Forecaster) -> Retold:
+        """Whether the numbers are those of a forecaster that nothing interrupted; to be asked once
+        nothing else is wrong.
+        """
+        retold = self._decided(partition).retold(forecaster)
+        retold.violations = [f"partition {partition}: {one}" for one in retold.violations]
+        return retold
+
+    def _decided(self, partition: int) -> DecidedJudge:
+        def records(topic: str) -> list[Record]:
+            return self._records(topic, partition)
+
+        markers = self.markers(partition)
+        return DecidedJudge(self._settings, partition, records, markers, self._told)
 
     def _monotone(self, partition: int) -> list[str]:
         wrong = []
@@ -183,11 +229,3 @@ class Judge:
                           for now, then, what in pairs if now < then]  # fmt: skip
             before = marker
         return wrong
-
-
-def _differences(expected: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
-    return [
-        f"{key}: {found.get(key)}, must be {expected.get(key)}"
-        for key in sorted(expected.keys() | found.keys())
-        if expected.get(key) != found.get(key)
-    ]

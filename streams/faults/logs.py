@@ -82,6 +82,11 @@ class PartitionLog:
         """The last stable offset: all below is decided."""
         return min(self.open.values(), default=self.end)
 
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Another one when what is committed is."""
+        return len(self.history), self.stable, len(self.aborted)
+
     def append(self, data: bytes) -> int:
         """A batch as a producer sent it; the offset of its first record. Raises what a broker
         answers to a producer that is fenced or out of order.

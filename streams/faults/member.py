@@ -1,7 +1,8 @@
 """One life of one worker: the production shells, and a stand-in for Faust's consumer around them.
 
 What `transport.py` does with aiokafka is done here with the simulated broker: join, heartbeat, take
-over, seek, fetch with the generation, hand over, commit the group's offsets, join again.
+over, keep others' partitions warm, seek, fetch with the generation, hand over, commit the group's
+offsets, join again.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from streams.monitor import Monitor
 from streams.opening import Opening
 from streams.outside import Outside
 from streams.settings import Settings
+from streams.standby import Standbys
 from streams.worker import Worker
 
 POLL_S: Final = (0.02, 0.25)
@@ -55,6 +57,9 @@ class Member:
         self._broker = broker
         self.name = name
         core = CoreThread()
+        self._standbys = Standbys(
+            setup.settings, outside, setup.partitions, setup.hash_key, setup.monitor
+        )
         opening = Opening(
             setup.settings,
             outside,
@@ -63,6 +68,7 @@ class Member:
             setup.hash_key,
             core,
             setup.monitor,
+            self._standbys,
         )
         self.worker = Worker(
             setup.settings,
@@ -76,6 +82,7 @@ class Member:
         self.silent = False  # its heartbeats do not arrive
         self._generation = -1
         self._assigned: set[int] = set()
+        self._keeping = asyncio.Lock()  # one change of standbys after the other, as in Faust
         self._flowing = False
         self._positions: dict[Place, int] = {}
         self._rejoin = asyncio.Event()
@@ -94,6 +101,7 @@ class Member:
         for task in self._background:
             task.cancel()
         await self.worker.finish()
+        await self._standbys.close()
         await self._commit_offsets()
         with contextlib.suppress(KafkaError):  # its session will end
             await self._broker.ask("leave", lambda: self._broker.group.leave(self.name))
@@ -119,9 +127,13 @@ class Member:
         group, worker = self._broker.group, self.worker
         while True:
             self._rejoin.clear()
-            generation, numbers = await self._joined()
-            self._generation, self._assigned, self._positions = generation, numbers, {}
-            taking = asyncio.create_task(self._take_over(generation, numbers))
+            assignment = await self._joined()
+            self._generation, self._assigned, self._positions = (
+                assignment.generation,
+                assignment.owned,
+                {},
+            )
+            taking = asyncio.create_task(self._take_over(assignment))
             self._background.append(taking)
             while not await self._told_to_join():
                 pass
@@ -166,12 +178,19 @@ class Member:
             pass
         return False
 
-    async def _take_over(self, generation: int, numbers: set[int]) -> None:
-        self._broker.trace(f"{self.name}: assigned {sorted(numbers)}, generation {generation}")
+    async def _take_over(self, assignment: Assignment) -> None:
+        generation, numbers, standbys = assignment
+        self._broker.trace(
+            f"{self.name}: assigned {sorted(numbers)}, generation {generation}"
+            + (f", keeps {sorted(standbys)} warm" if standbys else "")
+        )
         await self.worker.take_over(numbers, generation)
         if self._generation == generation:
             await self.seek(self.worker.positions())
             self._flowing = True
+        async with self._keeping:
+            if self._generation == generation:
+                await self._standbys.keep(standbys - numbers)
 
     async def _commit_offsets(self) -> None:
         offsets = self.worker.committed()

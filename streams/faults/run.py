@@ -7,20 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.codec.write import encode_records, framed
 from streams.faults.broker import Broker
 from streams.faults.chance import Chance
 from streams.faults.client import SimulatedClock, SimulatedOutside
 from streams.faults.disk import SimulatedDisk
-from streams.faults.judge import Judge, Placed
+from streams.faults.judge import Judge
 from streams.faults.loop import PROCESS, Life, Process, VirtualLoop
 from streams.faults.member import Member, Setup
-from streams.faults.scenario import Published, Scenario, scenario_of
-from streams.monitor import Monitor
+from streams.faults.publishing import Publishing
+from streams.faults.retelling import shipped
+from streams.faults.scenario import Scenario, scenario_of
+from streams.faults.shop import KEPT_MS
+from streams.monitor import Monitor, TakeoverFrom
 from streams.settings import Settings
-from streams.topics import EVENT_TOPICS, INPUT_TOPICS, INTERNAL_TOPICS, OUTPUT_TOPICS
+from streams.topics import INPUT_TOPICS, INTERNAL_TOPICS, OUTPUT_TOPICS
 
-TRANSACTIONAL: Final = 0x10
 OutsideFactory = Callable[[Settings, Broker, SimulatedDisk], SimulatedOutside]
 
 STEPS_MAX: Final = 2_500  # a life that is to end by a crash does so within as many
@@ -39,7 +40,8 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
     events: int = 0
     lives: int = 0
-    windows: int = 0
+    forecasts: int = 0
+    decisions: int = 0
     virtual_s: float = 0.0
     trace: list[str] = field(default_factory=list)
 
@@ -83,11 +85,13 @@ class Run:
             self._chance,
             names,
             self._scenario.partitions,
+            settings.standby_replicas,
             settings.session_timeout_ms / 1_000,
             self.trace,
         )
-        self._setup = Setup(settings, self._scenario.partitions, None, _MONITOR, (11, 13))
-        self._placed: Placed = {}
+        forecaster = shipped() if settings.forecasting else None
+        self._setup = Setup(settings, self._scenario.partitions, forecaster, _MONITOR, (11, 13))
+        self._publishing = Publishing(self._broker)
         self._new_outside = outside
         self._processes: list[Process] = []
         self._hosts = [self._host(index) for index in range(self._scenario.hosts)]
@@ -100,6 +104,7 @@ class Run:
     def result(self) -> Outcome:
         """Runs it. Deterministic in the seed."""
         asyncio.set_event_loop(self._loop)
+        warm_before = _taken_from_standby()
         try:
             self._loop.run_until_complete(self._run())
         finally:
@@ -110,6 +115,8 @@ class Run:
         outcome.faults["fenced"] = self._broker.transactions.fenced
         outcome.faults["transaction_timed_out"] = self._broker.transactions.timed_out
         outcome.faults["evicted"] = self._broker.group.evicted
+        outcome.faults["taken_from_standby"] = _taken_from_standby() - warm_before
+        outcome.events = self._publishing.events
         outcome.lives = len(self._processes)
         outcome.virtual_s = self._loop.now_s
         return outcome
@@ -125,8 +132,13 @@ class Run:
 
     def _plan(self) -> None:
         chance, until_s = self._chance, self._scenario.faults_until_s
+        for told in self._scenario.told:
+            if told.at_s:
+                self._loop.later(told.at_s, self._publishing.tell, told)
+            else:  # before any worker lives
+                self._publishing.tell(told)
         for batch in self._scenario.batches:
-            self._loop.later(batch.at_s, self._publish, batch)
+            self._loop.later(batch.at_s, self._publishing.events_of, batch)
         for host in self._hosts:
             self._loop.later(chance.between(0.0, 0.5), self._begin_life, host)
         moments: list[tuple[str, Callable[[Host], None]]] = [
@@ -163,7 +175,10 @@ class Run:
                 host.process.dies_at = None
             if host.member is not None:
                 host.member.silent = False
-        judge = Judge(self._scenario.settings, self._broker.logs, self._placed)
+        publishing = self._publishing
+        judge = Judge(
+            self._scenario.settings, self._broker.logs, publishing.placed, publishing.told
+        )
         numbers = range(self._scenario.partitions)
         give_up_s = self._loop.now_s + SETTLE_S_MAX
         wrong: list[str] = []
@@ -174,6 +189,13 @@ class Run:
             wrong = wrong or [one for number in numbers for one in judge.violations(number)]
             if not wrong or any("twice" in one or "back" in one for one in wrong):
                 break
+        kept = self._scenario.settings.sku_retention_ms >= KEPT_MS
+        if self._setup.forecaster is not None and kept and not wrong:
+            for number in numbers:
+                retold = judge.retold(number, self._setup.forecaster)
+                self.outcome.forecasts += retold.forecasts
+                self.outcome.decisions += retold.decisions
+                wrong += retold.violations
         self.outcome.violations += wrong
 
     # -- lives
@@ -283,29 +305,6 @@ class Run:
                 below = self._chance.pick(0, log.batches[-1].base)
                 log.compact(below, keep_markers=self._chance.rng.random() < 0.5)
 
-    def _publish(self, batch: Published) -> None:
-        name = EVENT_TOPICS[batch.kind], batch.partition
-        log = self._broker.logs[name]
-        records = [(fact.key, fact.value, ()) for fact in batch.facts]
-        now_ms = batch.timestamp_ms
-        transactional = batch.fate != "plain"
-        producer_id = self._broker.transactions.new_producer_id() if transactional else -1
-        for encoded in encode_records(records):
-            data = framed(
-                encoded,
-                now_ms,
-                attributes=TRANSACTIONAL if transactional else 0,
-                producer=(producer_id, 0, 0) if transactional else (-1, -1, -1),
-            )
-            first = log.append(data)
-            if batch.fate != "abort":
-                placed = self._placed.setdefault(name, [])
-                placed += [(first + i, now_ms, fact) for i, fact in enumerate(batch.facts)]
-        self.outcome.events += len(batch.facts)
-        if transactional:
-            commit = batch.fate == "commit"
-            self._loop.later(batch.open_s, log.decide, producer_id, 0, commit, now_ms)
-
     # -- the end
 
     def _bury(self) -> None:
@@ -322,6 +321,11 @@ class Run:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=1.0)
+
+
+def _taken_from_standby() -> int:
+    labels = {"source": TakeoverFrom.STANDBY}
+    return int(_MONITOR.registry.get_sample_value("flashcast_takeovers_total", labels) or 0)
 
 
 _MONITOR: Final[Any] = Monitor(process=False)  # nothing reads it

@@ -1,4 +1,5 @@
 """What one seed is about: settings, and the events of a sale with all that may be wrong with them.
+What the shop says beside them is in shop.py.
 
 Every record is made together with what must become of it, so that who judges needs no decoder.
 """
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from streams.faults.broker import EPOCH_MS
 from streams.faults.chance import Chance
+from streams.faults.shop import Extras, Told, extras_of, told_of
 from streams.placement import Placement
 from streams.settings import Settings
 from streams.topics import EVENT_TOPICS
@@ -62,6 +64,7 @@ class Scenario:
     partitions: int
     hosts: int
     batches: list[Published]
+    told: list[Told]
     faults_until_s: float
 
 
@@ -72,48 +75,61 @@ def scenario_of(chance: Chance) -> Scenario:
     if not exact:  # whose promise is about crashes, not about former owners
         hosts = 1
         chance.forbid("freeze", "silence", "outage", "input_aborted", "input_left_open")
-    settings = _settings(chance, partitions, exact)
-    batches = _Sale(chance, settings, partitions).batches()
+    drawn = _settings(chance, exact)
+    extras = extras_of(chance.seed, hosts, exact)
+    settings = _stretched(drawn, partitions, extras)
+    sale = _Sale(chance, settings, partitions, extras.stretch)
+    batches = sale.batches()
+    told: list[Told] = []
+    if extras.forecasting:
+        told = told_of(chance.seed, settings, partitions, sale.skus, sale.span_s, extras)
     last_s = max((one.at_s + one.open_s for one in batches), default=1.0)
-    return Scenario(settings, partitions, hosts, batches, last_s + 2.0)
+    return Scenario(settings, partitions, hosts, batches, told, last_s + 2.0)
 
 
-def _settings(chance: Chance, partitions: int, exact: bool) -> Settings:
+def _stretched(drawn: dict[str, Any], partitions: int, extras: Extras) -> Settings:
     """Unvalidated, and without the environment: small numbers make much happen in little time."""
-    return Settings.model_construct(
-        partitions=partitions,
-        application="sale",
-        topic_prefix="",
-        data_dir=Path("/simulated"),
-        processing_guarantee="exactly_once" if exact else "at_least_once",
-        clock="event",
-        forecasting=False,
-        deciding=False,
-        bucket_ms=chance.one_of((200, 500, 1_000)),
-        allowed_lateness_ms=chance.one_of((0, 200, 1_000)),
-        idle_timeout_ms=chance.one_of((400, 1_000, 3_000)),
-        future_tolerance_ms=chance.one_of((0, 500)),
-        dedupe_horizon_records=chance.one_of((15, 60, 1_000)),
-        checkpoint_interval_ms=chance.one_of((20, 200, 1_000)),
-        session_timeout_ms=chance.one_of((1_000, 2_000)),
-        outputs_bytes_max=chance.one_of((2_000, 2**26)),
-        sku_retention_ms=chance.one_of((1_000, 3_000, 86_400_000)),
-    )
+    in_event_time = ("allowed_lateness_ms", "future_tolerance_ms")
+    longer = {name: drawn[name] * extras.stretch for name in in_event_time}
+    return Settings.model_construct(partitions=partitions, **(drawn | longer | extras.settings))
+
+
+def _settings(chance: Chance, exact: bool) -> dict[str, Any]:
+    return {
+        "application": "sale",
+        "topic_prefix": "",
+        "data_dir": Path("/simulated"),
+        "processing_guarantee": "exactly_once" if exact else "at_least_once",
+        "clock": "event",
+        "forecasting": False,
+        "deciding": False,
+        "bucket_ms": chance.one_of((200, 500, 1_000)),
+        "allowed_lateness_ms": chance.one_of((0, 200, 1_000)),
+        "idle_timeout_ms": chance.one_of((400, 1_000, 3_000)),
+        "future_tolerance_ms": chance.one_of((0, 500)),
+        "dedupe_horizon_records": chance.one_of((15, 60, 1_000)),
+        "checkpoint_interval_ms": chance.one_of((20, 200, 1_000)),
+        "session_timeout_ms": chance.one_of((1_000, 2_000)),
+        "outputs_bytes_max": chance.one_of((2_000, 2**26)),
+        "sku_retention_ms": chance.one_of((1_000, 3_000, 86_400_000)),
+    }
 
 
 class _Sale:
-    """Event by event, of every topic partition."""
+    """Event by event, of every topic partition. In a millisecond of the run, `stretch` of event
+    time pass.
+    """
 
-    def __init__(self, chance: Chance, settings: Settings, partitions: int) -> None:
+    def __init__(self, chance: Chance, settings: Settings, partitions: int, stretch: int) -> None:
         self._chance = chance
-        self._settings = settings
+        self._stretch = stretch
         self._number = 0
         placement = Placement(settings.partitioner, partitions)
         self._skus: list[list[str]] = [[] for _ in range(partitions)]
-        for index in range(4 * partitions):
-            sku = f"SKU-{index}"
+        self.skus = [f"SKU-{index}" for index in range(4 * partitions)]
+        for sku in self.skus:
             self._skus[placement.of(sku.encode())].append(sku)
-        self._span_s = chance.between(2.0, 6.0)
+        self.span_s = chance.between(2.0, 6.0)
         self._backlog = chance.rng.random() < 0.2
 
     def batches(self) -> list[Published]:
@@ -129,8 +145,8 @@ class _Sale:
         found: list[Published] = []
         sent: list[Fact] = []
         at_s = chance.between(0.0, 1.0)
-        while at_s < self._span_s:
-            at_ms = EPOCH_MS + int(at_s * 1_000)
+        while at_s < self.span_s:
+            at_ms = EPOCH_MS + self._stretch * int(at_s * 1_000)
             facts = [self._fact(kind, skus, at_ms, sent) for _ in range(chance.some(8))]
             fate, open_s = "plain", 0.0
             if chance.happens("input_aborted"):
@@ -147,14 +163,14 @@ class _Sale:
         if sent and chance.happens("duplicate"):
             return chance.one_of(sent)
         self._number += 1
-        time_ms = at_ms - chance.pick(0, 30)
+        time_ms = at_ms - self._stretch * chance.pick(0, 30)
         if chance.happens("reordered"):
-            time_ms -= chance.pick(0, 300)
+            time_ms -= self._stretch * chance.pick(0, 300)
         if chance.happens("late"):
-            time_ms -= chance.pick(1_000, 4_000)
+            time_ms -= self._stretch * chance.pick(1_000, 4_000)
         reason = None
         if chance.happens("future"):
-            time_ms, reason = at_ms + 100_000, "event_time_future"
+            time_ms, reason = at_ms + 100_000 * self._stretch, "event_time_future"
         fields = {
             "event_id": f"e{self._number}",
             "sku": chance.one_of(skus),

@@ -29,7 +29,7 @@ SEEDS = range(1, 121)
 SEEDS_TO_CATCH = 60
 SEEN = (
     *("crash", "freeze", "outage", "lost_answer", "refused_batch", "compaction"),
-    "skipped_markers",
+    *("skipped_markers", "taken_from_standby"),
 )
 
 
@@ -42,13 +42,16 @@ def quiet() -> Iterable[None]:
 
 def test_everything_counts_exactly_once_whatever_happens() -> None:
     faults: Counter[str] = Counter()
+    decided: Counter[str] = Counter()
     for seed in SEEDS:
         outcome = Run(seed).result()
         assert not outcome.violations, f"simulate-faults --first {seed} --seeds 1 --trace"
         faults += outcome.faults
+        decided += Counter(forecasts=outcome.forecasts, decisions=outcome.decisions)
     for kind in SEEN:
         assert faults[kind], f"no {kind} in any of the seeds"
     assert faults["fenced"], "no former owner was ever shut out"
+    assert min(decided["forecasts"], decided["decisions"]) > 100, f"hardly any: {decided}"
 
 
 def test_the_same_seed_does_the_same() -> None:
