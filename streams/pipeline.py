@@ -118,7 +118,6 @@ class Pipeline:
         self._cuts: dict[bytes, bytes] = {}
         self._closed_since_take = False
         self.slice_timestamp_ms: int | None = None  # oldest record of the last `work`; None: none
-        self._held: ClosedBucket | None = None
         self._first_bucket_ms: int | None = None  # of those that the next checkpoint emits
         # (first bucket, offset in demand-windows) of each checkpoint that the history reaches into
         self._history: deque[tuple[int, int]] = deque()
@@ -235,18 +234,11 @@ class Pipeline:
         An origin comes before the first bucket that begins at or after it. Nothing happens while
         the outputs made must first be taken.
         """
-        if self._held is None:
-            if self.full:
-                return None
-            self._held = self.windows.close()
-        origin = self.decider.due(
-            self.windows.closed_through_ms if self._held is None else self._held.bucket_start_ms,
-            self.skus.names,
-        )
-        if origin is not None:
-            return origin
-        closed, self._held = self._held, None
-        return closed
+        if self.full:
+            return None
+        bucket_ms = self.windows.next_bucket_ms()
+        through_ms = self.windows.closed_through_ms if bucket_ms is None else bucket_ms
+        return self.decider.due(through_ms, self.skus.names) or self.windows.close()
 
     def close(self, bucket: ClosedBucket) -> BucketInputs:
         """Emit a closed bucket's windows; returns what the forecaster steps by."""
@@ -309,7 +301,6 @@ class Pipeline:
 
     def take(self) -> Checkpoint:
         """Outputs, changed rows and positions as of this moment, copied; the path may go on."""
-        assert self._held is None, "the batcher left a bucket half closed"
         rows = np.flatnonzero(self.windows.dirty[: self.skus.size])
         state = self._schema.pack(self._gather(rows))
         self.windows.dirty[rows] = False

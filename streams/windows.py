@@ -167,9 +167,12 @@ class Windows:
     # -- buckets out
 
     def next_bucket_ms(self) -> int | None:
-        """Start of the bucket that `close` would close now."""
+        """Start of the bucket that `close` would close now. None: there is none, and the empty ones
+        that are over count as closed.
+        """
         bucket = self._rows.oldest_bucket()
         if bucket is None or (bucket + 1) * self.config.bucket_ms > self.watermark_ms:
+            self._advance()
             return None
         return bucket * self.config.bucket_ms
 
@@ -180,7 +183,6 @@ class Windows:
         """
         start_ms = self.next_bucket_ms()
         if start_ms is None:
-            self._advance()
             return None
         rows, sums = self._rows.close(start_ms // self.config.bucket_ms)
         closed = _closed_bucket(start_ms, rows, sums)

@@ -16,7 +16,10 @@ from streams.faults.shelf import Marker, PlacedTold, Shelf
 from streams.settings import Settings
 
 NAMESPACE: Final = uuid.UUID("6f3c2f57-5d0f-5b7e-9a54-2d8f3f0f7c11")  # of the wire contract
-NOTHING_YET: Final = {"windows": {"closed_through_ms": 0}, "decider": {"next_origin_ms": 0}}
+NOTHING_YET: Final[Marker] = {
+    "windows": {"closed_through_ms": 0},
+    "decider": {"origins": {"next_ms": 0}},
+}
 
 Name = tuple[str, int]  # SKU, origin or start of bucket
 Said = dict[Name, dict[str, Any]]
@@ -76,7 +79,8 @@ class DecidedJudge:
         }
         found, wrong = self._said("demand-forecasts")
         ahead = {start_ms for _, start_ms in cells if start_ms >= through_ms}
-        ahead |= {at_ms for _, at_ms in found if at_ms == core["decider"]["next_origin_ms"]}
+        next_ms = core["decider"]["origins"]["next_ms"]
+        ahead |= {at_ms for _, at_ms in found if 0 < next_ms <= at_ms}
         wrong += [f"{at_ms}: no marker covers it" for at_ms in sorted(ahead)]
         there = dict.fromkeys(found, "there")
         wrong += [f"demand-forecasts {what}" for what in differences(wanted, there)]

@@ -1,10 +1,10 @@
 """Which forecasts must be there, and when: worked out plainly from the windows of a partition.
 
-An origin is the first multiple of the interval at or after the end of the first bucket that closes
-after the origin before; every SKU that was active since is forecast there, once all buckets before
-it are closed.
+The ends of buckets are numbered from the epoch on. In an interval of n buckets a SKU is forecast at
+the end whose number is the CRC-32 of its name, modulo n, if it was active since its last forecast.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -19,30 +19,39 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Of forecasts, of these SKUs."""
+    """Of forecasts, of these SKUs, which may be none."""
 
     at_ms: int
+    slot: int
     skus: list[str]
 
 
 def timeline(
     cells: Iterable[tuple[str, int]], bucket_ms: int, interval_ms: int, through_ms: int
 ) -> Iterator[Bucket | Moment]:
-    """Buckets and origins in their order; `cells` are (SKU, start of bucket), and `through_ms` is
-    how far buckets have closed.
+    """Buckets and the moments of the interval that follows each, in their order; `cells` are (SKU,
+    start of bucket), and `through_ms` is how far buckets have closed.
     """
+    slots = interval_ms // bucket_ms
     by_start: dict[int, list[str]] = {}
     for sku, start_ms in cells:
         by_start.setdefault(start_ms, []).append(sku)
-    next_ms: int | None = None
     active: set[str] = set()
+    ahead: list[int] = []  # ends of buckets at which somebody may have to be forecast
+
+    def moments(upto_ms: int) -> Iterator[Moment]:
+        while ahead and ahead[0] <= upto_ms:
+            at_ms = ahead.pop(0)
+            slot = at_ms // bucket_ms % slots
+            skus = sorted(sku for sku in active if zlib.crc32(sku.encode()) % slots == slot)
+            active.difference_update(skus)
+            yield Moment(at_ms, slot, skus)
+
     for start_ms in sorted(by_start):
-        if next_ms is not None and start_ms >= next_ms:
-            yield Moment(next_ms, sorted(active))
-            next_ms, active = None, set()
+        yield from moments(start_ms)
         yield Bucket(start_ms, sorted(by_start[start_ms]))
         active.update(by_start[start_ms])
-        if next_ms is None:
-            next_ms = -(-(start_ms + bucket_ms) // interval_ms) * interval_ms
-    if next_ms is not None and through_ms >= next_ms:
-        yield Moment(next_ms, sorted(active))
+        end_ms = start_ms + bucket_ms
+        behind_ms = ahead[-1] + bucket_ms if ahead else end_ms
+        ahead += range(behind_ms, end_ms + interval_ms, bucket_ms)
+    yield from moments(through_ms)

@@ -32,6 +32,7 @@ from streams.settings import Settings
 LISTED_MAX: Final = 8
 COLD: Final = "too little history for the model"
 MEAN_SLACK: Final = (0.002, 1e-4)  # of what is told in thousandths; a batch's size moves the rest
+LOADS: Final = (2, 3)  # horizons, kinds of event
 QUANTILE_SLACK: Final = 1  # where a quantile lies between two units, either is right
 
 Name = tuple[str, int]  # SKU, origin or start of bucket
@@ -86,7 +87,8 @@ class Retelling:
         self._closed: dict[str, dict[int, int]] = defaultdict(dict)  # units, by start of bucket
         self._shown: dict[str, tuple[int, int]] = {}  # price, start of bucket
         self._ordered: dict[str, list[tuple[int, int]]] = defaultdict(list)  # origin, units; newest
-        self._load: dict[str, Any] = {"mean_per_s": [], "variance_per_s2": []}
+        slots = settings.forecast_interval_ms // settings.bucket_ms
+        self._loads: list[tuple[Any, Any] | None] = [None] * slots  # mean, variance; None: not yet
         self._retold = Retold(len(came.forecasts), len(came.restocks) + len(came.prices))
 
     def result(self) -> Retold:
@@ -123,8 +125,8 @@ class Retelling:
             if window["competitor_price_cents"] not in rivals:
                 self._wrong(f"window {sku}, {start_ms}: a competitor's price of "
                             f"{window['competitor_price_cents']}, must be of {rivals}")  # fmt: skip
-        if not alike(self._came.shares[start_ms], self._load):
-            self._wrong(f"{self._came.shares[start_ms]}, must be {self._load}")
+        if not alike(self._came.shares[start_ms], load := self._told_load()):
+            self._wrong(f"{self._came.shares[start_ms]}, must be {load}")
         rows = np.array([self._row[sku] for sku in bucket.skus], np.int64)
         inputs = self._inputs(start_ms, windows)
         self._prices.update(
@@ -174,18 +176,36 @@ class Retelling:
 
     # -- origins
 
+    def _put_load(self, moment: Moment, mean: Any, variance: Any) -> None:
+        self._loads[moment.slot] = mean, variance
+        if moment.slot == 0 and all(self._loads):
+            self._memory.await_load(moment.at_ms, *self._sums())
+
+    def _sums(self) -> tuple[Any, Any]:
+        means, variances = zip(*filter(None, self._loads), strict=True)
+        return sum(means), sum(variances)
+
+    def _told_load(self) -> dict[str, Any]:
+        """Of all slots, once each of them has been forecast."""
+        if not all(self._loads):
+            return {"mean_per_s": [], "variance_per_s2": []}
+        mean, variance = self._sums()
+        variance = self._memory.load_variance(mean, variance)
+        return {"mean_per_s": mean.tolist(), "variance_per_s2": variance.tolist()}
+
     def _decide(self, moment: Moment) -> None:
         at_ms, skus = moment.at_ms, moment.skus
+        if not skus:
+            self._put_load(moment, np.zeros(LOADS), np.zeros(LOADS))
+            return
         rows = np.array([self._row[sku] for sku in skus], np.int64)
         entries = [self._shelf.last_entry(sku) for sku in skus]
         left_ms = np.array([_left_ms(entry, at_ms) for entry in entries], np.int64)
         (prediction,) = self._forecaster.predict([(self._memory, rows, at_ms, left_ms)])
-        self._load = {
-            "mean_per_s": prediction.load_mean.sum(axis=0).tolist(),
-            "variance_per_s2": prediction.load_variance.sum(axis=0).tolist(),
-        }
+        loads = prediction.load_mean, prediction.load_variance
+        self._put_load(moment, *(one.sum(axis=0) for one in loads))
         spans = self._shelf.when(
-            lambda marker: _closed(marker) >= at_ms and _next_origin(marker) != at_ms
+            lambda marker: _closed(marker) >= at_ms and not 0 < _next_origin(marker) <= at_ms
         )
         positions = {
             sku: [
@@ -282,7 +302,7 @@ def _closed(marker: Marker) -> int:
 
 
 def _next_origin(marker: Marker) -> int:
-    origin_ms: int = marker["core"]["decider"]["next_origin_ms"]
+    origin_ms: int = marker["core"]["decider"]["origins"]["next_ms"]
     return origin_ms
 
 
