@@ -96,6 +96,8 @@ class Decider:
         """
         if entry is None:
             self.reference.withdraw(row, topic)
+            if topic == topics.STOCK_LEVELS:
+                self.ledger.withdraw(row)
         elif self.reference.apply(row, entry) and isinstance(entry, StockLevel):
             return self.ledger.recount(row, entry.as_of_ms, history)
         return False

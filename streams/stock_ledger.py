@@ -64,6 +64,10 @@ class StockLedger:
         self.as_of_ms[row] = as_of_ms
         return bool(self.sold[row] != before)
 
+    def withdraw(self, row: int) -> None:
+        """The shop took its count back: the next one counts, of whatever time it is."""
+        self.as_of_ms[row] = 0
+
     def on_hand(self, rows: Int, reference: Reference) -> Int:
         """Units on the shelf now, at least 0, of rows with a known stock level."""
         left: Int = np.maximum(reference.on_hand[rows] - self.sold[rows], 0)

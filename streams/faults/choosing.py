@@ -64,67 +64,78 @@ class Choosing:
         learned = self._prices.posterior(rows, categories)
         at = np.array([i for i, several in enumerate(positions) for _ in several])
         flat = [one for several in positions for one in several]
-        entries = [_entry(one) for one in flat]
-
-        def told(name: str) -> Any:
-            return np.array([entry[name] for entry in entries], np.int64)
-
-        ahead, rows = prediction.taken(at), rows[at]
-        left_ms, lead_ms = told("sale_end_ms") - at_ms, told("lead_time_ms")
-        review_ms = self._settings.review_period_ms
-        lead_mean, _ = at_horizon(ahead, np.minimum(lead_ms, left_ms))
-        cover_mean, cover_dispersion = at_horizon(ahead, np.minimum(lead_ms + review_ms, left_ms))
-        shown = np.array([one.shown for one in flat], np.int64)
-        now_cents = self._prices.current_price_cents(
-            rows, shown[:, 0], shown[:, 1], told("list_price_cents")
-        )
-        position = np.array([one.on_hand + one.on_the_way for one in flat], np.int64)
-        has_stock = np.array([one.has_stock for one in flat])
-        restocks = restock.decide(
-            restock.RestockInputs(
-                position_known=has_stock,
-                inventory_position=position,
-                lead_mean=lead_mean,
-                cover_mean=cover_mean,
-                cover_dispersion=cover_dispersion,
-                end_mean=ahead.mean[:, -1],
-                end_dispersion=ahead.dispersion[:, -1],
-                price_cents=now_cents,
-                unit_cost_cents=told("unit_cost_cents"),
-                lead_time_ms=lead_ms,
-                time_left_ms=left_ms,
-                since_restock_ms=np.array([one.since_restock_ms for one in flat], np.int64),
-            ),
-            self._restock_policy,
-        )
-        since_change_ms = self._prices.since_change_ms(rows, at_ms)
-        opening_ms = told("sale_start_ms") + self._settings.forecast_interval_ms
+        asked = self._asked(at_ms, prediction.taken(at), flat)
+        restocks = restock.decide(asked, self._restock_policy)
         prices = price.decide(
-            price.PriceInputs(
-                stock=np.where(has_stock, np.maximum(position, 0), -1),
-                end_mean=ahead.mean[:, -1],
-                lead_mean=lead_mean,
-                restockable=has_stock & (lead_ms < left_ms),
-                price_cents=now_cents,
-                list_price_cents=told("list_price_cents"),
-                unit_cost_cents=told("unit_cost_cents"),
-                price_floor_cents=told("price_floor_cents"),
-                price_ceiling_cents=told("price_ceiling_cents"),
-                competitor_price_cents=np.array([one.competitor_price_cents for one in flat]),
-                price_sensitivity=learned.price[at],
-                competitor_sensitivity=learned.competitor[at],
-                opening=(since_change_ms < 0) & (at_ms <= opening_ms),
-                changes_last_hour=self._prices.changes_last_hour(rows, at_ms),
-                since_change_ms=since_change_ms,
-            ),
+            self._asked_of_prices(at_ms, asked, flat, learned.price[at], learned.competitor[at]),
             self._price_policy,
         )
         found = defaultdict(list)
         for i, one in enumerate(flat):
-            restocked = _restocked(restocks, i, position, lead_ms)
-            repriced = _repriced(prices, i, now_cents)
+            restocked, repriced = _restocked(restocks, i, asked), _repriced(prices, i, asked)
             found[one.sku].append(Candidate(one, restocked, repriced))
         return found
+
+    def _asked(self, at_ms: int, ahead: Prediction, flat: list[Position]) -> restock.RestockInputs:
+        """Of restocks, for each position."""
+        rows = np.array([one.row for one in flat], np.int64)
+        left_ms, lead_ms = _told(flat, "sale_end_ms") - at_ms, _told(flat, "lead_time_ms")
+        cover_ms = lead_ms + self._settings.review_period_ms
+        lead_mean, _ = at_horizon(ahead, np.minimum(lead_ms, left_ms))
+        cover_mean, cover_dispersion = at_horizon(ahead, np.minimum(cover_ms, left_ms))
+        shown = np.array([one.shown for one in flat], np.int64)
+        return restock.RestockInputs(
+            position_known=np.array([one.has_stock for one in flat]),
+            inventory_position=np.array([one.on_hand + one.on_the_way for one in flat], np.int64),
+            lead_mean=lead_mean,
+            cover_mean=cover_mean,
+            cover_dispersion=cover_dispersion,
+            end_mean=ahead.mean[:, -1],
+            end_dispersion=ahead.dispersion[:, -1],
+            price_cents=self._prices.current_price_cents(
+                rows, shown[:, 0], shown[:, 1], _told(flat, "list_price_cents")
+            ),
+            unit_cost_cents=_told(flat, "unit_cost_cents"),
+            lead_time_ms=lead_ms,
+            time_left_ms=left_ms,
+            since_restock_ms=np.array([one.since_restock_ms for one in flat], np.int64),
+        )
+
+    def _asked_of_prices(
+        self,
+        at_ms: int,
+        asked: restock.RestockInputs,
+        flat: list[Position],
+        sensitivity: Any,
+        to_competitor: Any,
+    ) -> price.PriceInputs:
+        """The same of prices, before anything is restocked."""
+        rows = np.array([one.row for one in flat], np.int64)
+        since_change_ms = self._prices.since_change_ms(rows, at_ms)
+        opening_ms = _told(flat, "sale_start_ms") + self._settings.forecast_interval_ms
+        known, position = asked.position_known, asked.inventory_position
+        return price.PriceInputs(
+            stock=np.where(known, np.maximum(position, 0), -1),
+            end_mean=asked.end_mean,
+            lead_mean=asked.lead_mean,
+            restockable=known & (asked.lead_time_ms < asked.time_left_ms),
+            price_cents=asked.price_cents,
+            list_price_cents=_told(flat, "list_price_cents"),
+            unit_cost_cents=asked.unit_cost_cents,
+            price_floor_cents=_told(flat, "price_floor_cents"),
+            price_ceiling_cents=_told(flat, "price_ceiling_cents"),
+            competitor_price_cents=np.array([one.competitor_price_cents for one in flat], np.int64),
+            price_sensitivity=sensitivity,
+            competitor_sensitivity=to_competitor,
+            opening=(since_change_ms < 0) & (at_ms <= opening_ms),
+            changes_last_hour=self._prices.changes_last_hour(rows, at_ms),
+            since_change_ms=since_change_ms,
+        )
+
+
+def _told(flat: list[Position], name: str) -> Any:
+    """A field of the catalog's entries, int64 [n]."""
+    return np.array([_entry(one)[name] for one in flat], np.int64)
 
 
 def _entry(one: Position) -> Fields:
@@ -133,7 +144,7 @@ def _entry(one: Position) -> Fields:
 
 
 def _restocked(
-    decided: restock.RestockDecisions, i: int, position: Any, lead_ms: Any
+    decided: restock.RestockDecisions, i: int, asked: restock.RestockInputs
 ) -> Fields | None:
     if not decided.order_quantity[i]:
         return None
@@ -141,19 +152,19 @@ def _restocked(
         "order_quantity": int(decided.order_quantity[i]),
         "reorder_point": int(decided.reorder_point[i]),
         "order_up_to_level": int(decided.order_up_to_level[i]),
-        "inventory_position": int(position[i]),
+        "inventory_position": int(asked.inventory_position[i]),
         "critical_ratio": float(decided.critical_ratio[i]),
-        "lead_time_ms": int(lead_ms[i]),
+        "lead_time_ms": int(asked.lead_time_ms[i]),
         "forecast_mean": float(decided.forecast_mean[i]),
         "reason": restock.REASONS[restock.Reason(decided.reason[i])],
     }
 
 
-def _repriced(decided: price.PriceDecisions, i: int, now_cents: Any) -> Fields | None:
+def _repriced(decided: price.PriceDecisions, i: int, asked: restock.RestockInputs) -> Fields | None:
     if not decided.changed[i]:
         return None
     return {
-        "old_price_cents": int(now_cents[i]),
+        "old_price_cents": int(asked.price_cents[i]),
         "new_price_cents": int(decided.price_cents[i]),
         "expected_units": float(decided.expected_units[i]),
         "expected_revenue_cents": float(decided.expected_revenue_cents[i]),

@@ -121,7 +121,7 @@ class _Shop:
             topic = rng.choice((CATALOG, STOCK_LEVELS))
             return Told(at_s, topic, partition, key, b'{"sku":', None, "not_json")
         if kind == "withdrawn":
-            topic = rng.choice(REFERENCE_TOPICS) if self._forgets else COMPETITOR_PRICES
+            topic = rng.choice(REFERENCE_TOPICS if self._forgets else REFERENCE_TOPICS[1:])
             return Told(at_s, topic, partition, key, None, None, None)
         if kind == "again" and before:
             one = rng.choice(before)

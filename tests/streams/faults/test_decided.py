@@ -16,6 +16,7 @@ from streams.faults.run import Outcome, Run
 from streams.standby import Standbys
 from streams.state import following
 from streams.state.following import Follower
+from streams.stock_ledger import StockLedger
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -52,6 +53,11 @@ def forget_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PriceMemory, "scatter", lambda self, rows, state: None)
 
 
+def forget_what_was_sold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since a count that lies behind what windows remember."""
+    monkeypatch.setattr(StockLedger, "scatter", lambda self, rows, state: None)
+
+
 def name_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """An id depends on when it was given."""
     ids, calls = announcing.decision_ids, iter(range(10**9))
@@ -65,10 +71,11 @@ def name_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("seed", "broken"),
     [
-        (28, forget_hidden_state),
-        (28, forget_levels_of_the_sale),
-        (28, forget_restocks),
-        (28, forget_prices),
+        (14, forget_hidden_state),
+        (14, forget_levels_of_the_sale),
+        (14, forget_restocks),
+        (14, forget_prices),
+        (14, forget_what_was_sold),
         (5, name_by_the_clock),
     ],
 )
