@@ -50,10 +50,11 @@ STEPS_MAX: Final = 1_000
 
 @dataclass(frozen=True)
 class Target:
-    """`seeds` are good inputs to begin from."""
+    """`seeds` are good inputs to begin from; `kernels`: compiled code reads what they become."""
 
     run: Callable[[bytes], None]
     seeds: tuple[bytes, ...]
+    kernels: bool = False
 
     def __call__(self, data: bytes) -> None:
         with contextlib.suppress(*OURS):
@@ -218,7 +219,9 @@ _CATALOG: Final = _json(
 )  # fmt: skip
 
 TARGETS: Final = {
-    "record_batches": Target(record_batches, tuple(_batches(codec) for codec in range(5))),
+    "record_batches": Target(
+        record_batches, tuple(_batches(codec) for codec in range(5)), kernels=True
+    ),
     "event_json": Target(
         event_json,
         (
@@ -226,6 +229,7 @@ TARGETS: Final = {
             b"\0" + value(0, x=[1, {"a": "é\\"}]),
             b"\1" + value(1, sku="😀"),
         ),
+        kernels=True,
     ),
     "reference_json": Target(
         reference_json,
@@ -235,8 +239,8 @@ TARGETS: Final = {
             b"\2" + _json(sku="SKU-1", competitor="c", price_cents=5, as_of_ms=NOW_MS),
         ),
     ),
-    "checkpoint_marker": Target(checkpoint_marker, (markers.encode(HONEST.marker),)),
-    "state_row": Target(state_row, (HONEST.rows[0].tobytes(),)),
+    "checkpoint_marker": Target(checkpoint_marker, (markers.encode(HONEST.marker),), kernels=True),
+    "state_row": Target(state_row, (HONEST.rows[0].tobytes(),), kernels=True),
     "idle_cut": Target(idle_cut, (Cut(5, NOW_MS, 0).value,)),
     "copy_place": Target(copy_place, (msgspec.json.encode(Place(5, 4, "00ff", 0, 5)),)),
     "past_window": Target(past_window, (_WINDOW,)),
