@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 import structlog
-from aiokafka import ConsumerRecord
 
+from streams.codec.plain import Record
 from streams.errors import ConfigurationError
 from streams.records import CapacityForecast
 from streams.settings import Settings
@@ -63,8 +63,8 @@ class CapacityFeed:
     async def start(self) -> None:
         """Begin to follow the topic; never waits for the broker."""
 
-        def take(_: str, record: ConsumerRecord) -> None:
-            self.add(record.value, record.timestamp)
+        def take(_: str, __: int, record: Record) -> None:
+            self.add(record.value, record.timestamp_ms)
 
         follower = Follower(self._settings, (CAPACITY_FORECASTS,), take)
         self._task = asyncio.create_task(self._follow(follower), name="capacity-feed")
