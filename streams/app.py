@@ -35,7 +35,9 @@ NOISY: Final = ("faust", "mode", "aiokafka")
 
 
 class Judged(Protocol):
-    """Who can say how the worker is."""
+    """Who can say how the worker is, and end it."""
+
+    def fail(self, error: Exception) -> None: ...
 
     def not_alive(self) -> list[str]: ...
     def not_ready(self) -> list[str]: ...
@@ -53,6 +55,11 @@ class Status:
 
     def not_ready(self) -> list[str]:
         return [self.waits_for] if self.worker is None else self.worker.not_ready()
+
+    def refused(self, error: ConfigurationError) -> None:
+        """Ends the worker, once there is one; before, what it checks at its start says the same."""
+        if self.worker is not None:
+            self.worker.fail(error)
 
 
 def run_worker(settings: Settings) -> int:

@@ -64,7 +64,7 @@ class Running:
         )
         app.worker = status.worker = worker
         app.keep_warm = standbys.keep
-        summing = CapacitySum(settings, cluster, partitions, worker.owns, monitor)
+        summing = CapacitySum(settings, cluster, partitions, worker.owns, monitor, worker.fail)
         worker.start()
         summing.start()
         starting = asyncio.create_task(app.start(), name="faust")

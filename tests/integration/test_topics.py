@@ -215,7 +215,7 @@ def test_tail_shows_what_is_there_and_leaves(
 async def test_the_capacity_answer_follows_its_topic_even_when_that_comes_later(
     settings: Settings,
 ) -> None:
-    feed = CapacityFeed(settings)
+    feed = CapacityFeed(settings, pytest.fail)
     await feed.start()
     await asyncio.to_thread(topic_admin.create, settings)
     producer = KafkaProducer(bootstrap_servers=settings.bootstrap_servers)
