@@ -7,16 +7,19 @@ begin. Within a partition the order stays that of the log.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from models.forecaster import Forecaster
 from streams.deciding import Origin
 from streams.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from models.forecaster import Forecaster
 
 
 class Batcher:
     """Holds the forecaster; None: windows alone."""
 
-    def __init__(self, forecaster: Forecaster | None) -> None:
+    def __init__(self, forecaster: "Forecaster | None") -> None:
         self.forecaster = forecaster
 
     def tick(self, pipelines: Sequence[Pipeline], now_ms: int) -> bool:
