@@ -5,30 +5,18 @@ NUMBA_DISABLE_JIT=1 the kernels run as plain Python instead, their branches are 
 access to memory is checked.
 """
 
-import re
 import sys
-from pathlib import Path
 
 import atheris
 import numba
 import numpy as np
 
+from tests.fuzz.kernels import kernels
+
 INTERPRETED = bool(numba.config.DISABLE_JIT)
 TIMEOUT_S = 60 if INTERPRETED else 30
 RSS_MB_MAX = 4_096
-ROOT = Path(__file__).resolve().parents[2]
 MEMORY = "streams.codec.compiled"  # intrinsics: never Python
-KERNEL = re.compile(r"^\s*@(njit|compiled|inlined|apart|intrinsic)\b", re.MULTILINE)
-
-
-def kernels() -> list[str]:
-    """The modules with anything in them that numba compiles."""
-    sources = [*(ROOT / "streams").rglob("*.py"), *(ROOT / "models").rglob("*.py")]
-    return [
-        ".".join(source.relative_to(ROOT).with_suffix("").parts)
-        for source in sources
-        if KERNEL.search(source.read_text())
-    ]
 
 
 def check_memory() -> None:
