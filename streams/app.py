@@ -70,12 +70,17 @@ def run_worker(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         return asyncio.run(_serve(settings))
-    except (ConfigurationError, StateError) as error:
+    except FlashcastError as error:
+        return _told(error)
+
+
+def _told(error: FlashcastError) -> int:
+    """Says why the worker ends; the exit code."""
+    if isinstance(error, ConfigurationError | StateError):
         log.error("refusing to run", error=str(error))
         return EXIT_CONFIGURATION
-    except FlashcastError as error:
-        log.error("the worker failed", error=str(error))
-        return EXIT_FAILED
+    log.error("the worker failed", error=str(error))
+    return EXIT_FAILED
 
 
 def _quiet(settings: Settings) -> None:
@@ -108,7 +113,13 @@ async def _serve(settings: Settings) -> int:
             _leave_at_once("stopped while loading")
         running: Any = loading.result()
         job = running.Running(settings, partitions, monitor, raw=problem is None)
-        if not await job.run(status, stop):
+        try:
+            await job.run(status, stop)
+        except FlashcastError as error:
+            if job.ended:
+                raise
+            _leave_at_once("left without saying goodbye to the group", _told(error))
+        if not job.ended:
             _leave_at_once("left without saying goodbye to the group")
         return EXIT_OK
 
@@ -121,7 +132,7 @@ async def _ended_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
     return task.done()
 
 
-def _leave_at_once(why: str) -> NoReturn:
+def _leave_at_once(why: str, code: int = EXIT_OK) -> NoReturn:
     """Past all that can be made durable, some thread would still keep the process: an import, or
     aiokafka, which waits for its broker to take leave of it. SIGKILL would be next.
     """
@@ -129,7 +140,7 @@ def _leave_at_once(why: str) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_OK)
+    os._exit(code)
 
 
 async def _first_contact(settings: Settings, status: Status, stop: asyncio.Event) -> int | None:
