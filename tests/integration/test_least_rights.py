@@ -127,7 +127,6 @@ def test_a_right_that_is_withdrawn_ends_a_worker_and_loses_nothing_and_every_one
         for name, operation in (
             (topics.DEMAND_WINDOWS, "Write"),
             (topics.ORDERS, "Read"),
-            (topics.CAPACITY_SHARES, "Write"),
             (topics.CAPACITY_SHARES, "Read"),  # by the sum over partitions
             (topics.CAPACITY_FORECASTS, "Write"),
             (topics.CAPACITY_FORECASTS, "Read"),  # by the web, too
