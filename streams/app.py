@@ -108,7 +108,7 @@ async def _serve(settings: Settings) -> int:
         if partitions is None:
             return EXIT_OK
         status.waits_for = "the code to be loaded"
-        loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "streams.running"))
+        loading = asyncio.create_task(asyncio.to_thread(_loaded, settings))
         if not await _ended_before(stop, loading):
             _leave_at_once("stopped while loading")
         running: Any = loading.result()
@@ -122,6 +122,13 @@ async def _serve(settings: Settings) -> int:
         if not job.ended:
             _leave_at_once("left without saying goodbye to the group")
         return EXIT_OK
+
+
+def _loaded(settings: Settings) -> Any:
+    """All the code of a worker under these settings; seconds of it are torch."""
+    if settings.forecasting:
+        importlib.import_module("models.forecaster")
+    return importlib.import_module("streams.running")
 
 
 async def _ended_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
