@@ -77,7 +77,8 @@ def create_topics(
                     topic_configs=plan.config | codecs.get(plan.name, {}),
                 )
                 for plan in topics.plans(settings.topic_prefix, settings.application)
-            ]
+            ],
+            wait_for_metadata=True,
         )
     finally:
         admin.close()
