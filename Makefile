@@ -11,7 +11,7 @@ help:
 	@echo "make demo            a whole flash sale on this machine, three minutes (ARGS='--skus 1000 --json')"
 	@echo "make test            the test suite (ARGS='-k windows')"
 	@echo "make lint            format, lint, types, import direction"
-	@echo "make fuzz            every decoder against hostile bytes, guided by coverage (ARGS='--seconds 60')"
+	@echo "make fuzz            every decoder against hostile bytes, guided by coverage; kernels as plain Python too (ARGS='--seconds 60')"
 	@echo "make bench           the benchmarks, as tables"
 	@echo "make throughput      the same job on flashcast and other programs, on Apache Kafka (ARGS=--list)"
 	@echo "make latency         how long an answer takes under a steady load, on Apache Kafka (ARGS='--rate 20000')"

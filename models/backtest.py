@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from models import accuracy
 from models.baselines import Rates, fitted_dispersion, from_past
-from models.calibration import QUANTILES
 from models.forecaster import Forecaster
 from models.memory import ForecastMemory
 from models.negative_binomial import nb_quantile, normal_score
 from models.playback import play, time_left_ms
-from models.prediction import load_window_ms
+from models.prediction import QUANTILES, load_window_ms
 from models.row_state import LOAD_LEADS_MS
 from models.series import SeriesSet
 from models.series_sums import SeriesSums

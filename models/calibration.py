@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.negative_binomial import dispersion_of, nb_cdf, normal_score
+from models.prediction import QUANTILES
 from models.read_back import sums_array
 
 Array = NDArray[Any]
 
-QUANTILES: Final = (0.05, 0.10, 0.50, 0.90, 0.95)
 CLASS_MEANS: Final = (1.0, 10.0, 100.0)  # expected units that part the classes
 HORIZONS: Final = 4
 GROUPS: Final = (len(CLASS_MEANS) + 1, HORIZONS)

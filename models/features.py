@@ -8,16 +8,18 @@ length itself is a feature.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.row_state import Asked, Bucket
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Array = NDArray[Any]
-Rows = TypeVar("Rows", NDArray[Any], Tensor)
+Rows = TypeVar("Rows", NDArray[Any], "Tensor")
 
 FEATURES: Final = (
     "log_clicks",

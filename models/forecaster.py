@@ -54,6 +54,10 @@ class Forecaster:
         self.card: ModelCard | None = None
         self.failures = 0  # rows whose model step or answer failed
 
+    def memory(self, capacity: int) -> ForecastMemory:
+        """Of one partition, empty."""
+        return ForecastMemory(self, capacity)
+
     @classmethod
     def load(cls, weights: Path | None, device: str = "auto") -> Self:
         """From a weights file, or from those that ship. Raises WeightsError.

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -78,6 +77,8 @@ def dispersion_of(mean: Array, variance: Array) -> Array:
 
 def normal_score(q: Array) -> Array:
     """The standard normal quantile of q."""
+    import torch  # noqa: PLC0415 - takes seconds, which a worker without forecasts is spared
+
     score: Array = torch.special.ndtri(torch.as_tensor(q, dtype=torch.float64)).numpy()
     return score
 

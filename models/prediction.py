@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from models.negative_binomial import dispersion_of
 from models.row_state import LOAD_WINDOW_MS
 
 Array = NDArray[Any]
+
+QUANTILES: Final = (0.05, 0.10, 0.50, 0.90, 0.95)
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Prediction:
     horizons_ms: Array  # i8[n, 5], rising
     mean: Array  # f64[n, 5]
     dispersion: Array  # f64[n, 5], r of variance = mean + mean^2 / r
-    quantiles: Array  # i8[n, 5, 5] at .05, .10, .50, .90, .95
+    quantiles: Array  # i8[n, 5, 5] at QUANTILES
     end_known: Array  # b1[n]
     fallback: Array  # b1[n]: a plain TSB forecast stood in
     cold: Array  # b1[n]: ... because the SKU is new; else because the model failed

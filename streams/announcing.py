@@ -7,8 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import QUANTILES
-from models.prediction import Prediction
+from models.prediction import QUANTILES, Prediction
 from streams import topics
 from streams.cloud_events import cloud_event_headers, decision_ids, encode_decision
 from streams.codec.columns import NameArrays

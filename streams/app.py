@@ -35,7 +35,9 @@ NOISY: Final = ("faust", "mode", "aiokafka")
 
 
 class Judged(Protocol):
-    """Who can say how the worker is."""
+    """Who can say how the worker is, and end it."""
+
+    def fail(self, error: Exception) -> None: ...
 
     def not_alive(self) -> list[str]: ...
     def not_ready(self) -> list[str]: ...
@@ -54,6 +56,11 @@ class Status:
     def not_ready(self) -> list[str]:
         return [self.waits_for] if self.worker is None else self.worker.not_ready()
 
+    def refused(self, error: ConfigurationError) -> None:
+        """Ends the worker, once there is one; before, what it checks at its start says the same."""
+        if self.worker is not None:
+            self.worker.fail(error)
+
 
 def run_worker(settings: Settings) -> int:
     """Blocks until SIGTERM or SIGINT. The exit code: 0, 2 when an operator must mend something, 1
@@ -63,12 +70,17 @@ def run_worker(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         return asyncio.run(_serve(settings))
-    except (ConfigurationError, StateError) as error:
+    except FlashcastError as error:
+        return _told(error)
+
+
+def _told(error: FlashcastError) -> int:
+    """Says why the worker ends; the exit code."""
+    if isinstance(error, ConfigurationError | StateError):
         log.error("refusing to run", error=str(error))
         return EXIT_CONFIGURATION
-    except FlashcastError as error:
-        log.error("the worker failed", error=str(error))
-        return EXIT_FAILED
+    log.error("the worker failed", error=str(error))
+    return EXIT_FAILED
 
 
 def _quiet(settings: Settings) -> None:
@@ -96,14 +108,27 @@ async def _serve(settings: Settings) -> int:
         if partitions is None:
             return EXIT_OK
         status.waits_for = "the code to be loaded"
-        loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "streams.running"))
+        loading = asyncio.create_task(asyncio.to_thread(_loaded, settings))
         if not await _ended_before(stop, loading):
             _leave_at_once("stopped while loading")
         running: Any = loading.result()
         job = running.Running(settings, partitions, monitor, raw=problem is None)
-        if not await job.run(status, stop):
+        try:
+            await job.run(status, stop)
+        except FlashcastError as error:
+            if job.ended:
+                raise
+            _leave_at_once("left without saying goodbye to the group", _told(error))
+        if not job.ended:
             _leave_at_once("left without saying goodbye to the group")
         return EXIT_OK
+
+
+def _loaded(settings: Settings) -> Any:
+    """All the code of a worker under these settings; seconds of it are torch."""
+    if settings.forecasting:
+        importlib.import_module("models.forecaster")
+    return importlib.import_module("streams.running")
 
 
 async def _ended_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
@@ -114,7 +139,7 @@ async def _ended_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
     return task.done()
 
 
-def _leave_at_once(why: str) -> NoReturn:
+def _leave_at_once(why: str, code: int = EXIT_OK) -> NoReturn:
     """Past all that can be made durable, some thread would still keep the process: an import, or
     aiokafka, which waits for its broker to take leave of it. SIGKILL would be next.
     """
@@ -122,7 +147,7 @@ def _leave_at_once(why: str) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_OK)
+    os._exit(code)
 
 
 async def _first_contact(settings: Settings, status: Status, stop: asyncio.Event) -> int | None:

@@ -6,16 +6,19 @@ the log.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from models.forecaster import Forecaster, PredictBatch, StepBatch
 from streams.origins import Origin
 from streams.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from models.forecaster import Forecaster, PredictBatch, StepBatch
 
 
 class Batcher:
     """Holds the forecaster; None: windows alone."""
 
-    def __init__(self, forecaster: Forecaster | None) -> None:
+    def __init__(self, forecaster: "Forecaster | None") -> None:
         self.forecaster = forecaster
 
     def tick(self, pipelines: Sequence[Pipeline], now_ms: int) -> bool:

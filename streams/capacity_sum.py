@@ -21,9 +21,10 @@ from streams.checkpoint import Output
 from streams.cloud_events import encode_decision
 from streams.codec.write import encode_records
 from streams.decisions.capacity import ShareSum
+from streams.denied import denied
 from streams.emit import Emitter, emitter_for
 from streams.errors import UNREADABLE, BrokerError, ConfigurationError
-from streams.fetching import client_options, isolation_level
+from streams.fetching import client_options, isolation_level, leave
 from streams.monitor import Monitor
 from streams.outside import Outside
 from streams.records import EVENT_TIME_MS_MAX, CapacityForecast, CapacityShare
@@ -44,7 +45,9 @@ LEVELS: Final = ("p50", "p90", "p95")
 
 
 class CapacitySum:
-    """A task beside the worker. `owns` says whether a partition is ready here."""
+    """A task beside the worker. `owns` says whether a partition is ready here; `fail` ends the
+    worker, when a right is missing.
+    """
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class CapacitySum:
         partitions: int,
         owns: Callable[[int], bool],
         monitor: Monitor,
+        fail: Callable[[Exception], None],
     ) -> None:
         self._settings = settings
         self._outside = outside
         self._partitions = partitions
         self._owns = owns
         self._monitor = monitor
+        self._fail = fail
         self._newest_ms = 0  # end of the newest bucket of any share
         self._task: asyncio.Task[None] | None = None
 
@@ -77,10 +82,12 @@ class CapacitySum:
             if self._owns(OWNER_OF):
                 try:
                     await self._sum_while_owner()
-                except ConfigurationError as error:  # a right that is missing: no time mends it
-                    log.error("there are no capacity forecasts", error=str(error))
-                    return
                 except Exception as error:  # nobody would notice that this task has ended
+                    named = isinstance(error, ConfigurationError)
+                    refused = error if named else denied(self._settings, error, "Read")
+                    if refused is not None:  # a right that is missing: no time mends it
+                        self._fail(refused)
+                        return
                     known = isinstance(error, BrokerError | KafkaError)
                     log.warning(
                         "capacity forecasts interrupted, trying again",
@@ -108,7 +115,7 @@ class CapacitySum:
             while self._owns(OWNER_OF):
                 last = await self._step(consumer, emitter, total, last)
         finally:
-            await consumer.stop()
+            await leave(consumer)
             await emitter.stop()
 
     async def _read_back(self, consumer: AIOKafkaConsumer, total: ShareSum) -> int:

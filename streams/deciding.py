@@ -7,15 +7,13 @@ says, what the forecaster remembers, what was sold since the count, our own rest
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from models.features import BucketInputs
-from models.forecaster import Forecaster
-from models.memory import ForecastMemory
 from models.prediction import Prediction
 from streams import announcing, closing, forecast_state, topics
 from streams.codec.columns import NameArrays
@@ -32,6 +30,9 @@ from streams.situation import Situation
 from streams.stock_ledger import History, StockLedger
 from streams.windows import ClosedBucket
 
+if TYPE_CHECKING:  # they need torch, whose import takes seconds
+    from models.forecaster import Forecaster
+
 Int = NDArray[np.int64]
 State = dict[str, NDArray[Any]]
 
@@ -42,14 +43,14 @@ class Decider:
     """Of one partition. `counts` are totals since the partition's state began."""
 
     def __init__(
-        self, settings: Settings, partition: int, forecaster: Forecaster | None, outbox: Outbox
+        self, settings: Settings, partition: int, forecaster: "Forecaster | None", outbox: Outbox
     ) -> None:
         self.settings = settings
         self._partition = partition
         self._outbox = outbox
         self.model_version = forecaster.version if forecaster else NO_MODEL
         self.reference = Reference()
-        self.memory = ForecastMemory(forecaster, 0) if forecaster else None
+        self.memory = forecaster.memory(0) if forecaster else None
         self.ledger = StockLedger()
         self.restocks = RestockMemory()
         self.prices = PriceMemory()

@@ -73,6 +73,7 @@ class Emitter(ABC):
     """
 
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S
+    start_timeout_s: float = START_TIMEOUT_S
     shuts_out_others: bool  # whether the broker refuses what a former owner sends
     # when the group was last asked whether the partition is ours, and said so; None: never
     owner_at_ms: int | None = None
@@ -103,7 +104,7 @@ class Emitter(ABC):
         """
         assert self._producer is None, "an emitter starts once"
         self._producer = self._outside.producer(self._transactional_id(), TRANSACTION_TIMEOUT_MS)
-        async with self._bounded("cannot start", START_TIMEOUT_S):
+        async with self._bounded("cannot start", self.start_timeout_s):
             await self._producer.start()
 
     def attach(self, copy: LocalCopy | None, identity: tuple[bytes, int] | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiokafka.consumer.fetcher as aiokafka_fetcher
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
@@ -27,8 +28,11 @@ from streams.errors import (
 from streams.fetch_seam import in_place, pack, raw_answer
 from streams.settings import Settings
 
+log = structlog.get_logger("flashcast.fetching")
+
 _POLL_S: Final = 0.2
 STALL_TIMEOUT_S: Final = 60.0
+LEAVE_TIMEOUT_S: Final = 5.0
 DAMAGED_MAX: Final = 10  # answers on end that fail their checksum; a second apart in a worker
 NOTHING: Final[Mapping[int, str]] = {}
 
@@ -77,6 +81,18 @@ def isolation_level(settings: Settings) -> str:
     """Brokers without transactions know only uncommitted reads."""
     exact = settings.processing_guarantee == "exactly_once"
     return "read_committed" if exact else "read_uncommitted"
+
+
+async def leave(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer whose broker may be gone: within a bound, whatever it raises. (Its `stop` can
+    end in a CancelledError of its own, which here would look like ours: so a task apart.)
+    """
+    stopping = asyncio.create_task(consumer.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=LEAVE_TIMEOUT_S)
+    if not done:
+        stopping.cancel()
+    elif not stopping.cancelled() and stopping.exception() is not None:
+        log.debug("a consumer did not stop cleanly", error=repr(stopping.exception()))
 
 
 @dataclass(frozen=True, slots=True)

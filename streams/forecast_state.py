@@ -5,15 +5,17 @@ model of another shape, can still read the rows; the forecaster then begins anew
 """
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.memory import ForecastMemory
 from streams.errors import StateError
 from streams.records import EVENT_TIME_MS_MAX
 from streams.state.snapshot import RowSchema
+
+if TYPE_CHECKING:
+    from models.memory import ForecastMemory
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -27,7 +29,7 @@ _INTEGERS: Final = {  # lowest and highest
 }
 
 
-def gather(memory: ForecastMemory | None, rows: Ints) -> Bytes:
+def gather(memory: "ForecastMemory | None", rows: Ints) -> Bytes:
     """uint8 [n, STATE_BYTES]; all zero where there is no forecaster."""
     state = np.zeros((len(rows), STATE_BYTES), np.uint8)
     if memory is not None:
@@ -38,7 +40,7 @@ def gather(memory: ForecastMemory | None, rows: Ints) -> Bytes:
     return state
 
 
-def scatter(memory: ForecastMemory | None, rows: Ints, state: NDArray[Any]) -> int:
+def scatter(memory: "ForecastMemory | None", rows: Ints, state: NDArray[Any]) -> int:
     """Put back what `gather` gave; returns the number of rows whose memory begins anew: they were
     empty, of another model, or hold what no model can have left.
     """

@@ -106,7 +106,7 @@ class LogReader:
             async for fetch in self._reader.read(
                 self._settings.topic(topic), partition, begin, end
             ):
-                if records := await asyncio.to_thread(_records, fetch):
+                if records := await asyncio.to_thread(records_of, fetch):
                     yield records
         except (KafkaError, BrokerError) as error:
             raise denied(self._settings, error, "Read") or BrokerError(
@@ -114,8 +114,10 @@ class LogReader:
             ) from None
 
 
-def _records(fetch: Fetch) -> list[Record]:
-    """By aiokafka's compiled parser, from bytes that have been checked."""
+def records_of(fetch: Fetch) -> list[Record]:
+    """By aiokafka's compiled parser, from bytes that have been checked. One that is `unreadable`
+    stands for a batch.
+    """
     found: list[Record] = []
     batches = MemoryRecords(fetch.data)
     while batches.has_next():

@@ -1,10 +1,10 @@
 """Opens one partition: emitter started, state restored, duplicates remembered, inputs placed."""
 
+from typing import TYPE_CHECKING
+
 import structlog
-import torch
 
 from models.errors import ModelError
-from models.forecaster import Forecaster
 from streams import stats
 from streams.checkpoint import Restored
 from streams.core_thread import CoreThread
@@ -22,6 +22,9 @@ from streams.state.recovery import references, restore, seen_before
 from streams.topics import EVENT_TOPICS
 from streams.warm import Warm
 
+if TYPE_CHECKING:
+    from models.forecaster import Forecaster
+
 log = structlog.get_logger("flashcast.opening")
 
 HashKey = tuple[int, int]
@@ -35,7 +38,7 @@ class Opening:
         settings: Settings,
         outside: Outside,
         partitions: int,
-        forecaster: Forecaster | None,
+        forecaster: "Forecaster | None",
         hash_key: HashKey,
         core: CoreThread,
         monitor: Monitor,
@@ -146,10 +149,14 @@ def _source(restored: Restored) -> TakeoverFrom:
     return TakeoverFrom.COPY if restored.stats.copy_used else TakeoverFrom.CHANGELOG
 
 
-def load_forecaster(settings: Settings) -> Forecaster | None:
+def load_forecaster(settings: Settings) -> "Forecaster | None":
     """None when forecasting is off. Raises ConfigurationError when the weights cannot be used."""
     if not settings.forecasting:
         return None
+    import torch  # noqa: PLC0415 - takes seconds and 200 MB, both for nothing without forecasts
+
+    from models.forecaster import Forecaster  # noqa: PLC0415
+
     torch.set_num_threads(1)  # the loop, the fetcher and the kernels need the other cores
     try:
         return Forecaster.load(settings.weights_file, settings.device)

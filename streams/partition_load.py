@@ -4,16 +4,18 @@ Before every slot has been forecast the sum would fall short, and nothing is sai
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.memory import ForecastMemory
 from models.prediction import Prediction
 from models.read_back import sums_array
 from streams.origins import Origin
 from streams.topics import EVENT_TOPICS
+
+if TYPE_CHECKING:
+    from models.memory import ForecastMemory
 
 HORIZONS_MS: Final = [60_000, 300_000]
 
@@ -23,7 +25,7 @@ Table = list[list[float]]  # by horizon and event topic
 class PartitionLoad:
     """Events a second, and their variance, [slots, horizons, event topics]."""
 
-    def __init__(self, slots: int, memory: ForecastMemory | None) -> None:
+    def __init__(self, slots: int, memory: "ForecastMemory | None") -> None:
         self._memory = memory
         shape = (slots, len(HORIZONS_MS), len(EVENT_TOPICS))
         self._mean, self._variance = np.zeros(shape), np.zeros(shape)

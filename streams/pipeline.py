@@ -12,15 +12,13 @@ emit.py) bring the fetches and make the checkpoints durable.
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from models.features import BucketInputs
-from models.forecaster import Forecaster
-from models.memory import ForecastMemory
 from models.prediction import Prediction
 from streams import closing, topics
 from streams.admission import Admission
@@ -46,6 +44,10 @@ from streams.warm import Warm
 from streams.watermark import Cut
 from streams.windows import ClosedBucket, Verdict, Windows, WindowsConfig
 
+if TYPE_CHECKING:  # they need torch, whose import takes seconds
+    from models.forecaster import Forecaster
+    from models.memory import ForecastMemory
+
 Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
@@ -70,7 +72,7 @@ class Pipeline:
         settings: Settings,
         partition: int,
         partitions: int,
-        forecaster: Forecaster | None,
+        forecaster: "Forecaster | None",
         restored: Restored,
         hash_key: tuple[int, int],
         warm: Warm | None = None,
@@ -251,7 +253,7 @@ class Pipeline:
         return self.decider.close(bucket, self.skus.names)
 
     @property
-    def memory(self) -> ForecastMemory | None:
+    def memory(self) -> "ForecastMemory | None":
         """What the forecaster remembers of this partition's SKUs."""
         return self.decider.memory
 

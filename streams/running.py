@@ -35,17 +35,15 @@ class Running:
         self._partitions = partitions
         self._monitor = monitor
         self._raw = raw
+        self.ended = True  # False: Faust did not end in time, some thread of its still hangs
 
-    async def run(self, status: Status, stop: asyncio.Event) -> bool:
-        """Until `stop` is set. False: Faust did not end in time, some thread of its still hangs.
-
-        Raises what made the worker unable to go on.
-        """
+    async def run(self, status: Status, stop: asyncio.Event) -> None:
+        """Until `stop` is set. Raises what made the worker unable to go on."""
         settings, core = self._settings, CoreThread()
         status.waits_for = "the forecaster's weights"
         forecaster = await core(load_forecaster, settings)
         if stop.is_set():
-            return True
+            return
         app = build_app(settings, self._raw)
         hash_key = (secrets.randbits(64), secrets.randbits(64))
         cluster, partitions, monitor = Cluster(settings), self._partitions, self._monitor
@@ -64,7 +62,7 @@ class Running:
         )
         app.worker = status.worker = worker
         app.keep_warm = standbys.keep
-        summing = CapacitySum(settings, cluster, partitions, worker.owns, monitor)
+        summing = CapacitySum(settings, cluster, partitions, worker.owns, monitor, worker.fail)
         worker.start()
         summing.start()
         starting = asyncio.create_task(app.start(), name="faust")
@@ -82,9 +80,9 @@ class Running:
             summing.stop(), standbys.close(), app.stop(), return_exceptions=True
         )
         done, _ = await asyncio.wait([leaving], timeout=STOP_TIMEOUT_S)
+        self.ended = bool(done)
         starting.cancel()
         if worker.failure is not None:
             raise worker.failure
         if crashed is not None:
             raise BrokerError(f"Faust's consumer ended: {crashed!r}") from crashed
-        return bool(done)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-from aiokafka import ConsumerRecord
 from rich.console import Console
 from rich.text import Text
 
 from streams import topics
-from streams.errors import ConfigurationError
+from streams.codec.plain import Record
+from streams.errors import UNREADABLE, ConfigurationError
 from streams.records import (
     CapacityForecast,
     DemandForecast,
@@ -59,13 +59,13 @@ def run_tail(
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the follower says it, once
     console = Console(soft_wrap=True, highlight=False)
 
-    def take(topic: str, record: ConsumerRecord) -> None:
+    def take(topic: str, partition: int, record: Record) -> None:
         try:
             if json_output:
-                sys.stdout.write(json_line(topic, record) + "\n")
+                sys.stdout.write(json_line(topic, partition, record) + "\n")
                 sys.stdout.flush()
             else:
-                console.print(line(topic, record.partition, record.offset, record.value))
+                console.print(line(topic, partition, record))
         except BrokenPipeError:
             raise ReaderGoneError from None  # an OSError would be taken for the broker's
 
@@ -78,13 +78,14 @@ def run_tail(
     return 0
 
 
-def line(topic: str, partition: int, offset: int, value: bytes | None) -> Text:
+def line(topic: str, partition: int, record: Record) -> Text:
     """One record for people. One that cannot be read is shown as bytes, not hidden."""
     shape, describe, style = _SHAPES[topic]
     try:
-        parts = describe(msgspec.json.decode(value or b"", type=shape))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        parts = ("", f"{topic}-{partition} @ {offset}", f"unreadable: {error}", repr(value)[:200])
+        parts = describe(msgspec.json.decode(record.value or b"", type=shape))
+    except UNREADABLE as error:
+        why = f"unreadable: {record.unreadable or error}"
+        parts = ("", f"{topic}-{partition} @ {record.offset}", why, repr(record.value)[:200])
     time_, subject, what, why = (_visible(part) for part in parts)
     text = Text(no_wrap=True)
     text.append(f"{time_:8}  ", style="dim")
@@ -96,15 +97,15 @@ def line(topic: str, partition: int, offset: int, value: bytes | None) -> Text:
     return text
 
 
-def json_line(topic: str, record: ConsumerRecord) -> str:
+def json_line(topic: str, partition: int, record: Record) -> str:
     """One record for machines: where it lies, its headers, and its value as JSON (as base64 in
-    `value_base64` when it is none).
+    `value_base64` when it is none). `unreadable`: why a batch is, whose bytes are the value.
     """
     body: dict[str, Any] = {
         "topic": topic,
-        "partition": record.partition,
+        "partition": partition,
         "offset": record.offset,
-        "timestamp_ms": record.timestamp,
+        "timestamp_ms": record.timestamp_ms,
         "key": None if record.key is None else record.key.decode(errors="replace"),
         "headers": {
             name: None if value is None else value.decode(errors="replace")
@@ -113,8 +114,10 @@ def json_line(topic: str, record: ConsumerRecord) -> str:
     }
     try:
         body["value"] = None if record.value is None else msgspec.json.decode(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        body["value_base64"] = base64.b64encode(record.value).decode()
+    except UNREADABLE:
+        body["value_base64"] = base64.b64encode(record.value or b"").decode()
+    if record.unreadable is not None:
+        body["unreadable"] = record.unreadable
     return msgspec.json.encode(body).decode()
 
 

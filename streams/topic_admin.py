@@ -11,11 +11,19 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from rich.console import Console
 from rich.table import Table
 
-from streams.errors import ConfigurationError
+from streams.denied import may_not
+from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import ssl_context
 from streams.settings import Settings
 from streams.topic_check import Finding, Found, judge
@@ -102,30 +110,57 @@ def create(settings: Settings, replication: int | None = None) -> list[str]:
     """Create what is missing and return its names. Topics that are there decide the number of
     partitions, or else FLASHCAST_PARTITIONS.
 
-    Raises BrokerError, and ConfigurationError when event topics that are there disagree.
+    Raises BrokerError, and ConfigurationError when event topics that are there disagree, or a right
+    is missing.
     """
-    wanted = plans(settings.topic_prefix, settings.application)
     with administering(settings) as admin:
-        found = survey(admin, (plan.name for plan in wanted))
-        brokers = _brokers(admin)
-        copies = min(REPLICATION_MAX, brokers) if replication is None else replication
-        if not 1 <= copies <= brokers:
-            raise ConfigurationError(f"replication {copies}: there are {brokers} brokers")
-        partitions = partitions_wanted(found, settings)
-        missing = [plan for plan in wanted if plan.name not in found]
-        if missing:
-            admin.create_topics(
-                {
-                    plan.name: {
-                        "num_partitions": plan.partitions or partitions,
-                        "replication_factor": copies,
-                        "configs": plan.config,
-                    }
-                    for plan in missing
-                },
-                wait_for_metadata=True,
-            )
-    return [plan.name for plan in missing]
+        return create_with(admin, settings, replication)
+
+
+def create_with(
+    admin: KafkaAdminClient, settings: Settings, replication: int | None = None
+) -> list[str]:
+    """As `create`, with a client that is there already. Also raises KafkaError."""
+    wanted = plans(settings.topic_prefix, settings.application)
+    names = [plan.name for plan in wanted]
+    found = survey(admin, names)
+    brokers = _brokers(admin)
+    copies = min(REPLICATION_MAX, brokers) if replication is None else replication
+    if not 1 <= copies <= brokers:
+        raise ConfigurationError(f"replication {copies}: there are {brokers} brokers")
+    partitions = partitions_wanted(found, settings)
+    missing = {
+        plan.name: {
+            "num_partitions": plan.partitions or partitions,
+            "replication_factor": copies,
+            "configs": plan.config,
+        }
+        for plan in wanted
+        if plan.name not in found
+    }
+    if not missing:
+        return []
+    answer = admin.create_topics(missing, raise_errors=False)
+    created = _created(settings, answer["topics"])
+    admin.wait_for_topics(list(missing))
+    if len(created) < len(missing):  # what somebody else made meanwhile need not agree with ours
+        partitions_wanted(survey(admin, names), settings)
+    return created
+
+
+def _created(settings: Settings, answers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Which topics are new. One that somebody else was quicker to create is there, as wanted."""
+    created = []
+    for one in answers:
+        name, error = one["name"], for_code(one["error_code"])
+        if error is TopicAuthorizationFailedError:
+            raise may_not(settings, "Create", f"topic {name}")
+        if error not in (NoError, TopicAlreadyExistsError):
+            why = one.get("error_message") or error.__name__
+            raise BrokerError(f"topic {name!r} is refused by the broker: {why}")
+        if error is NoError:
+            created.append(name)
+    return created
 
 
 def _brokers(admin: KafkaAdminClient) -> int:

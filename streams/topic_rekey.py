@@ -17,14 +17,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams import topic_admin
-from streams.errors import BrokerError, ConfigurationError
-from streams.fetching import client_options, isolation_level
+from streams.codec.decode import Fetch
+from streams.codec.plain import Record
+from streams.errors import BrokerError, CodecError, ConfigurationError
+from streams.fetch_seam import in_place, seam_problem
+from streams.fetching import Drain, client_options, isolation_level
+from streams.log_reader import records_of
 from streams.partitioner import partition_of
 from streams.settings import Settings
 from streams.topics import EVENT_TOPICS, REFERENCE_TOPICS
@@ -33,7 +37,7 @@ from streams.unreachable import diagnosed
 INPUTS: Final = (*EVENT_TOPICS, *REFERENCE_TOPICS)
 BATCH_BYTES_MAX: Final = 500_000
 UNACKNOWLEDGED_MAX: Final = 64  # batches
-RECORDS_MAX: Final = 5_000
+WAIT_S: Final = 0.5
 STALL_S: Final = 30.0
 
 
@@ -92,6 +96,7 @@ def run_rekey(
 async def _rekeyed(source: Settings, target: Settings, shown: bool) -> dict[str, Copied]:
     async with AsyncExitStack() as stack:
         try:
+            seam_problem()  # puts the seam in place, if it can be
             consumer = AIOKafkaConsumer(
                 group_id=None,
                 enable_auto_commit=False,
@@ -192,7 +197,7 @@ class Copy:
             await self._unacknowledged.popleft()
         self.copied.written = await self._records_there()
 
-    async def _copy(self, partition: int, record: ConsumerRecord) -> None:
+    async def _copy(self, partition: int, record: Record) -> None:
         key = sku_of(record.value)
         if key is None:
             self.copied.without_sku += record.value is not None
@@ -202,7 +207,7 @@ class Copy:
         to = partition % len(self._targets) if key is None else self._place(key)
         self.copied.moved += to != partition
         fields = {
-            "timestamp": record.timestamp,
+            "timestamp": record.timestamp_ms,
             "key": key,
             "value": record.value,
             "headers": list(record.headers),
@@ -243,36 +248,61 @@ def sku_of(value: bytes | None) -> bytes | None:
 
 async def merged(
     consumer: AIOKafkaConsumer, bounds: Mapping[TopicPartition, tuple[int, int]]
-) -> AsyncIterator[tuple[TopicPartition, ConsumerRecord]]:
-    """The records of several partitions, oldest timestamp first, order kept within each."""
-    waiting: dict[TopicPartition, deque[ConsumerRecord]] = {one: deque() for one in bounds}
+) -> AsyncIterator[tuple[TopicPartition, Record]]:
+    """The records of several partitions, oldest timestamp first, order kept within each.
+
+    Raises CodecError for a batch that cannot be read, whose records nobody could copy.
+    """
+    waiting: dict[TopicPartition, deque[Record]] = {one: deque() for one in bounds}
     unread = {one for one, (begin, end) in bounds.items() if begin < end}
     consumer.assign(list(bounds))
     for one, (begin, _) in bounds.items():
         consumer.seek(one, begin)
+    drain = Drain(consumer, lambda name: name, raw=in_place())
     numbered = {one: number for number, one in enumerate(bounds)}
     heads: list[tuple[int, int, TopicPartition]] = []  # (timestamp, number, of): one if it waits
     loop = asyncio.get_running_loop()
     heard = loop.time()
     while unread or heads:
-        starved = [one for one in unread if not waiting[one]]
+        starved = {one for one in unread if not waiting[one]}
         if starved:  # whether its next record is older than the others' is not known yet
-            answer = await consumer.getmany(*starved, timeout_ms=500, max_records=RECORDS_MAX)
-            for one, records in answer.items():
-                waiting[one].extend(record for record in records if record.offset < bounds[one][1])
-                if waiting[one]:
-                    heapq.heappush(heads, (waiting[one][0].timestamp, numbered[one], one))
-            done = {one for one in starved if await consumer.position(one) >= bounds[one][1]}
-            unread -= done
-            heard = loop.time() if answer or done else heard
+            consumer.resume(*starved)
+            if others := bounds.keys() - starved:
+                consumer.pause(*others)
+            await drain.wait(WAIT_S)
+            drained = await drain.take()
+            for fetch in drained.fetches:
+                one = TopicPartition(fetch.topic, fetch.partition)
+                if one not in unread:
+                    continue
+                held = bool(waiting[one])
+                waiting[one].extend(await _readable(fetch, bounds[one][1]))
+                if waiting[one] and not held:
+                    heapq.heappush(heads, (waiting[one][0].timestamp_ms, numbered[one], one))
+                if fetch.next_offset >= bounds[one][1]:
+                    unread.remove(one)
+            if drained.error is not None:
+                raise drained.error
+            heard = loop.time() if drained.fetches else heard
             if loop.time() - heard > STALL_S:
-                raise BrokerError(f"no record of {starved[0]} for {STALL_S:.0f} s: is it there?")
+                raise BrokerError(f"no record of {min(starved)} for {STALL_S:.0f} s: is it there?")
             continue
         oldest = heads[0][2]
         record = waiting[oldest].popleft()
         if waiting[oldest]:
-            after = (waiting[oldest][0].timestamp, numbered[oldest], oldest)
+            after = (waiting[oldest][0].timestamp_ms, numbered[oldest], oldest)
             heapq.heapreplace(heads, after)
         else:
             heapq.heappop(heads)
         yield oldest, record
+
+
+async def _readable(fetch: Fetch, end: int) -> list[Record]:
+    """The records before `end`."""
+    for offset, why in fetch.unreadable.items():
+        if offset < end:
+            raise CodecError(
+                f"{fetch.topic}/{fetch.partition}: {why}. Nothing can be copied of it: let "
+                "retention or kafka-delete-records remove it, then copy again"
+            )
+    return [one for one in await asyncio.to_thread(records_of, fetch) if one.offset < end]

@@ -5,18 +5,21 @@ pod an autoscaler's request reaches, the answer is the same, and it outlives a r
 """
 
 import asyncio
-import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import structlog
-from aiokafka import ConsumerRecord
 
+from streams.codec.plain import Record
 from streams.errors import ConfigurationError
 from streams.records import CapacityForecast
 from streams.settings import Settings
 from streams.topics import CAPACITY_FORECASTS
-from streams.web.follow import Follower
+from streams.web.follow import RETRY_S, Follower
+
+CANCEL_S: Final = 2.0
 
 log = structlog.get_logger("flashcast.web")
 
@@ -30,10 +33,13 @@ class Held:
 
 
 class CapacityFeed:
-    """Follows the topic between `start` and `stop`. Bounded by the configured services."""
+    """Follows the topic between `start` and `stop`. Bounded by the configured services. `refused`
+    is told each time that the broker does not let us, which is then tried again.
+    """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, refused: Callable[[ConfigurationError], None]) -> None:
         self._settings = settings
+        self._refused = refused
         self._services = {service.name for service in settings.services}
         self._held: dict[str, Held] = {}
         self._task: asyncio.Task[None] | None = None
@@ -63,22 +69,23 @@ class CapacityFeed:
     async def start(self) -> None:
         """Begin to follow the topic; never waits for the broker."""
 
-        def take(_: str, record: ConsumerRecord) -> None:
-            self.add(record.value, record.timestamp)
+        def take(_: str, __: int, record: Record) -> None:
+            self.add(record.value, record.timestamp_ms)
 
         follower = Follower(self._settings, (CAPACITY_FORECASTS,), take)
         self._task = asyncio.create_task(self._follow(follower), name="capacity-feed")
 
     async def _follow(self, follower: Follower) -> None:
-        try:
-            await follower.run()
-        except ConfigurationError as error:
-            log.error("capacity forecasts cannot be read", error=str(error))
+        while True:
+            try:
+                await follower.run()
+            except ConfigurationError as error:
+                self._refused(error)
+            await asyncio.sleep(RETRY_S)
 
     async def stop(self) -> None:
         """Leave the broker."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            task.cancel()  # not once for all: inside aiokafka a cancellation can be lost
+            await asyncio.wait({task}, timeout=CANCEL_S)

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 from aiohttp import web
-from aiokafka import ConsumerRecord
 
+from streams.codec.plain import Record
 from streams.errors import ConfigurationError
 from streams.records import HORIZONS_MS
 from streams.settings import Settings
@@ -198,9 +198,9 @@ async def running(
     """
     board = Board(cell_ms=max(CELL_MS_MIN, settings.bucket_ms))
 
-    def take(topic: str, record: ConsumerRecord) -> None:
+    def take(topic: str, partition: int, record: Record) -> None:
         if record.value is not None:
-            board.add(topic, record.partition, record.value)
+            board.add(topic, partition, record.value)
 
     follower = Follower(settings, OUTPUT_TOPICS, take, max(0, wall_clock_ms() - look_back_ms))
     app = build(Dashboard(board, follower.link), settings)

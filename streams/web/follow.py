@@ -1,7 +1,8 @@
 """Reading topics without a group: what the page, the capacity answer and `tail` stand on.
 
 Never creates a topic by asking for it, waits for those that are not there yet, and outlives the
-broker: positions are kept here, so that a reconnect neither loses nor repeats a record.
+broker: positions are kept here, so that a reconnect neither loses nor repeats a record. A batch is
+read as a worker reads it: however it is compressed, and one record stands for what cannot be read.
 """
 
 import asyncio
@@ -11,21 +12,25 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.errors import ConfigurationError
-from streams.fetching import client_options, isolation_level
+from streams.codec.plain import Record
+from streams.errors import BrokerError, ConfigurationError, FlashcastError
+from streams.fetch_seam import in_place, seam_problem
+from streams.fetching import Drain, client_options, isolation_level, leave
+from streams.log_reader import records_of
 from streams.settings import Settings
 from streams.unreachable import diagnosed, explained
 
 RETRY_S: Final = 2.0
 PROBE_S: Final = 3.0  # how often it is made sure that the broker still answers
 PROBE_TIMEOUT_S: Final = 5.0
+WAIT_S: Final = 0.3
 RECORDS_MAX: Final = 2_000  # taken at once, before others get their turn on the loop
 
 State = Literal["connecting", "waiting", "live", "unreachable"]
-Take = Callable[[str, ConsumerRecord], None]  # logical topic name, record
+Take = Callable[[str, int, Record], None]  # logical topic name, partition, record
 
 log = structlog.get_logger("flashcast.follow")
 
@@ -73,14 +78,16 @@ class Follower:
             try:
                 await self._follow()
                 return
-            except (KafkaError, OSError, TimeoutError) as error:
-                why = await diagnosed(self.settings, error)
+            except (KafkaError, BrokerError, OSError, TimeoutError) as error:
+                ours = isinstance(error, FlashcastError)  # such as a batch that is damaged
+                why = error if ours else await diagnosed(self.settings, error)
                 self.link.become("unreachable", str(why))
                 if self.stop_at_end or isinstance(why, ConfigurationError):
                     raise why from None
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:
+        seam_problem()  # puts the seam in place, if it can be
         consumer = AIOKafkaConsumer(
             group_id=None,
             enable_auto_commit=False,
@@ -90,6 +97,7 @@ class Follower:
         )
         try:
             await consumer.start()
+            drain = Drain(consumer, self._logical.__getitem__, raw=in_place())
             probed = time.monotonic() - PROBE_S
             while True:
                 if time.monotonic() - probed >= PROBE_S:
@@ -100,7 +108,7 @@ class Follower:
                         return
                     await asyncio.sleep(RETRY_S)
                     continue
-                await self._take(consumer)
+                await self._take(drain)
                 if self.stop_at_end and await self._ended(consumer):
                     return
         except (KafkaError, OSError, TimeoutError) as error:
@@ -109,7 +117,7 @@ class Follower:
             )  # said before the long goodbye
             raise
         finally:
-            await _leave(consumer)
+            await leave(consumer)
 
     async def _probe(self, consumer: AIOKafkaConsumer) -> None:
         """Ask which topics there are; begin with those that have appeared."""
@@ -148,33 +156,26 @@ class Follower:
         found = await consumer.offsets_for_times(dict.fromkeys(wanted, self.since_ms))
         return {one: found[one].offset if found.get(one) else ends[one] for one in wanted}
 
-    async def _take(self, consumer: AIOKafkaConsumer) -> None:
-        answer = await consumer.getmany(timeout_ms=300, max_records=RECORDS_MAX)
-        for partition, records in answer.items():
-            name = self._logical[partition.topic]
-            for record in records:
-                self.take(name, record)
-            self._positions[partition] = records[-1].offset + 1
-        self.link.behind = 0
-        for partition in consumer.assignment():
-            position = await consumer.position(partition)  # past control records too
-            self._positions[partition] = max(position, self._positions[partition])
-            self.link.behind += max(0, (consumer.highwater(partition) or position) - position)
-        await asyncio.sleep(0)
+    async def _take(self, drain: Drain) -> None:
+        await drain.wait(WAIT_S)
+        drained = await drain.take()
+        for fetch in drained.fetches:
+            name, records = fetch.topic, await asyncio.to_thread(records_of, fetch)
+            for begin in range(0, len(records), RECORDS_MAX):
+                for record in records[begin : begin + RECORDS_MAX]:
+                    if record.unreadable is not None:
+                        log.warning(
+                            "a batch is unreadable", topic=fetch.topic, why=record.unreadable
+                        )
+                    self.take(name, fetch.partition, record)
+                await asyncio.sleep(0)
+            partition = TopicPartition(self.settings.topic(name), fetch.partition)
+            self._positions[partition] = fetch.next_offset
+        self.link.behind = sum(drained.lag.values())
+        if drained.error is not None:
+            raise drained.error
 
     async def _ended(self, consumer: AIOKafkaConsumer) -> bool:
         if not self._ends:
             self._ends = await consumer.end_offsets(list(consumer.assignment()))
         return all(self._positions[one] >= end for one, end in self._ends.items())
-
-
-async def _leave(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer whose broker may be gone: within a bound, whatever it raises. (Its `stop` can
-    end in a CancelledError of its own, which here would look like ours: so a task apart.)
-    """
-    stopping = asyncio.create_task(consumer.stop())
-    done, _ = await asyncio.wait({stopping}, timeout=PROBE_TIMEOUT_S)
-    if not done:
-        stopping.cancel()
-    elif not stopping.cancelled() and stopping.exception() is not None:
-        log.debug("a consumer did not stop cleanly", error=repr(stopping.exception()))

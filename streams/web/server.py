@@ -38,6 +38,9 @@ class WorkerStatus(Protocol):
         partition is restored and consuming.
         """
 
+    def refused(self, error: ConfigurationError) -> None:
+        """The broker does not let the web read what it answers with."""
+
 
 class CapacitySource(Protocol):
     """Where the capacity answer comes from; `CapacityFeed` unless a test stands in."""
@@ -60,7 +63,7 @@ def build(
     now_ms: Callable[[], int] = wall_clock_ms,
 ) -> web.Application:
     """The application. It follows `capacity-forecasts` for as long as it runs."""
-    source = capacity if capacity is not None else CapacityFeed(settings)
+    source = capacity if capacity is not None else CapacityFeed(settings, status.refused)
     gate = Gate(settings.web_token, now_ms)
     services = {service.name for service in settings.services}
 

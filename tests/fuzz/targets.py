@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 from aiokafka.record.util import calc_crc32c
 
 from models.errors import ModelError
@@ -26,13 +27,23 @@ from streams.capacity_sum import read_share
 from streams.checkpoint import Restored
 from streams.codec import batches, compression
 from streams.codec.batches import iter_records, read_batches
+from streams.codec.columns import NameArrays
 from streams.codec.decode import Fetch
 from streams.codec.strict import decode_reference
+from streams.codec.write_columns import (
+    ID,
+    INTEGER,
+    THOUSANDTHS,
+    Template,
+    _plain,
+    choice,
+    encode_templated,
+)
 from streams.decisions.capacity import ShareSum
 from streams.errors import FlashcastError
 from streams.event_file import EventFile, look_over
 from streams.past_windows import readable_windows
-from streams.records import CapacityShare
+from streams.records import SKU_BYTES_MAX, CapacityShare
 from streams.settings import SHOP, load
 from streams.state import marker as markers
 from streams.state.local_copy import Place, _decode_place
@@ -46,14 +57,19 @@ from tests.streams.test_hostile_state import FORECASTER, HONEST, opened
 CORPUS: Final = Path(__file__).parent / "corpus"
 OURS: Final = (FlashcastError, ModelError)
 STEPS_MAX: Final = 1_000
+OUTPUT: Final = Template(
+    [b',"units":', INTEGER, b',"mean":', THOUSANDTHS, b',"why":', choice(b'"low"', b"null")],
+    [("ce_id", ID), ("ce_type", b"restock")],
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """`seeds` are good inputs to begin from."""
+    """`seeds` are good inputs to begin from; `kernels`: compiled code reads what they become."""
 
     run: Callable[[bytes], None]
     seeds: tuple[bytes, ...]
+    kernels: bool = False
 
     def __call__(self, data: bytes) -> None:
         with contextlib.suppress(*OURS):
@@ -90,6 +106,23 @@ def event_json(data: bytes) -> None:
 def reference_json(data: bytes) -> None:
     """Catalog, stock and competitor records."""
     decode_reference(topics.REFERENCE_TOPICS[data[0] % 3 if data else 0], b"SKU-1", data[1:])
+
+
+def written_skus(data: bytes) -> None:
+    """SKUs of outside, in records of ours: the compiled writer and the plain one agree."""
+    head = data[:16].ljust(16, b"\0")
+    numbers = np.frombuffer(head, np.int64) & (2**63 - 1, 2**40 - 1)  # the second, as floats hold
+    skus = [sku.encode() for sku in data[16:].decode(errors="ignore").split("|")]
+    skus = [sku for sku in skus if 0 < len(sku) <= SKU_BYTES_MAX]
+    names, rows = NameArrays.of(skus), np.arange(len(skus))
+    columns = np.tile([*numbers, numbers[0] % 2], (len(skus), 1))
+    ids = np.tile(np.frombuffer(head, np.uint8), (len(skus), 1))
+    several = encode_templated(OUTPUT, names, rows, columns, ids, bytes_max=2_000)
+    found = [one for batch in several for one in iter_records(batch.whole(0, NOW_MS))]
+    written = [(one.key, one.value, one.headers) for one in found]
+    assert written == list(_plain(OUTPUT, names, rows, columns, ids)), written
+    for sku, record in zip(skus, found, strict=True):
+        assert msgspec.json.decode(record.value or b"")["sku"].encode() == sku
 
 
 def checkpoint_marker(data: bytes) -> None:
@@ -218,7 +251,9 @@ _CATALOG: Final = _json(
 )  # fmt: skip
 
 TARGETS: Final = {
-    "record_batches": Target(record_batches, tuple(_batches(codec) for codec in range(5))),
+    "record_batches": Target(
+        record_batches, tuple(_batches(codec) for codec in range(5)), kernels=True
+    ),
     "event_json": Target(
         event_json,
         (
@@ -226,6 +261,7 @@ TARGETS: Final = {
             b"\0" + value(0, x=[1, {"a": "é\\"}]),
             b"\1" + value(1, sku="😀"),
         ),
+        kernels=True,
     ),
     "reference_json": Target(
         reference_json,
@@ -235,8 +271,11 @@ TARGETS: Final = {
             b"\2" + _json(sku="SKU-1", competitor="c", price_cents=5, as_of_ms=NOW_MS),
         ),
     ),
-    "checkpoint_marker": Target(checkpoint_marker, (markers.encode(HONEST.marker),)),
-    "state_row": Target(state_row, (HONEST.rows[0].tobytes(),)),
+    "written_skus": Target(
+        written_skus, (bytes(range(16)) + 'A|"\\\n|\x01|é😀|'.encode() + b"S" * 128,), kernels=True
+    ),
+    "checkpoint_marker": Target(checkpoint_marker, (markers.encode(HONEST.marker),), kernels=True),
+    "state_row": Target(state_row, (HONEST.rows[0].tobytes(),), kernels=True),
     "idle_cut": Target(idle_cut, (Cut(5, NOW_MS, 0).value,)),
     "copy_place": Target(copy_place, (msgspec.json.encode(Place(5, 4, "00ff", 0, 5)),)),
     "past_window": Target(past_window, (_WINDOW,)),

@@ -5,12 +5,15 @@ found lies in `corpus` and is tried again here.
 """
 
 import random
+import sys
 import time
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from numba.core.registry import CPUDispatcher
 
+from tests.fuzz.kernels import kernels
 from tests.fuzz.targets import CORPUS, TARGETS
 
 SEED = 20261128
@@ -78,3 +81,15 @@ def test_good_inputs_are_good(name: str) -> None:
 )
 def test_what_was_found_once_is_read_or_refused(path: object) -> None:
     TARGETS[path.parent.name](path.read_bytes())  # type: ignore[attr-defined]
+
+
+def test_every_kernel_is_found_that_must_not_be_instrumented() -> None:
+    compiled = {
+        name
+        for name, module in list(sys.modules.items())
+        if name.startswith(("streams.", "models."))
+        for item in vars(module).values()
+        if isinstance(item, CPUDispatcher) and item.py_func.__module__ == name
+    }
+    assert "streams.codec.kernel" in compiled
+    assert compiled <= set(kernels())

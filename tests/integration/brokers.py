@@ -50,9 +50,19 @@ def fresh_settings(bootstrap_servers: str, data_dir: Path, **changes: Any) -> Se
     return load(**(values | changes))
 
 
-def create_topics(settings: Settings, partitions: dict[str, int] | None = None) -> None:
-    """Every topic of the plan; `partitions` overrides by logical name."""
+def create_topics(
+    settings: Settings,
+    partitions: dict[str, int] | None = None,
+    compression: dict[str, str] | None = None,
+) -> None:
+    """Every topic of the plan; `partitions` overrides by logical name. `compression`, by logical
+    name: the codec that the broker itself gives to whatever it is sent.
+    """
     overrides = partitions or {}
+    codecs = {
+        settings.topic(name): {"compression.type": codec}
+        for name, codec in (compression or {}).items()
+    }
     admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     try:
         admin.create_topics(
@@ -64,10 +74,11 @@ def create_topics(settings: Settings, partitions: dict[str, int] | None = None) 
                         plan.partitions or settings.partitions,
                     ),
                     1,
-                    topic_configs=plan.config,
+                    topic_configs=plan.config | codecs.get(plan.name, {}),
                 )
                 for plan in topics.plans(settings.topic_prefix, settings.application)
-            ]
+            ],
+            wait_for_metadata=True,
         )
     finally:
         admin.close()

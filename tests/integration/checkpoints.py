@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored
@@ -18,6 +19,7 @@ from streams.state.recovery import restore
 from streams.state.snapshot import RowSchema
 
 PARTITION = 1
+OTHER = PARTITION + 1
 SCHEMA = RowSchema(1, {"level": np.zeros(1), "cells": np.zeros((1, 4, 3), np.int64)})
 
 
@@ -72,6 +74,74 @@ async def restored(settings: Settings, emitter: Emitter, later_ms: int = 0) -> R
     cluster.clock = LaterClock(later_ms)
     async with cluster.reader(emitter.partition) as reader:
         return await restore(settings, cluster, emitter, reader)
+
+
+async def committed_values(settings: Settings, topic: str) -> list[bytes]:
+    """What a read_committed subscriber sees of the partition, up to the last stable offset."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        tp = TopicPartition(settings.topic(topic), PARTITION)
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, 0)
+        values: list[bytes] = []
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                values += [record.value for record in records]
+        return values
+    finally:
+        await consumer.stop()
+
+
+async def publish(
+    settings: Settings, topic: str, records: Sequence[tuple[bytes, bytes | None]]
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await producer.start()
+    try:
+        for key, value in records:
+            for partition in (PARTITION, OTHER):
+                await producer.send_and_wait(
+                    settings.topic(topic), value, key=key, partition=partition
+                )
+    finally:
+        await producer.stop()
+
+
+async def fill_inputs(settings: Settings, count: int) -> None:
+    """`count` records on each event topic, so that offsets up to there exist."""
+    for topic in topics.EVENT_TOPICS:
+        await publish(settings, topic, [(b"A", b"%d" % i) for i in range(count)])
+
+
+async def commit_all(
+    settings: Settings, checkpoints: Sequence[Checkpoint], partition: int = PARTITION
+) -> None:
+    """One worker's life: restore, these checkpoints, a clean stop."""
+    emitter = emitter_of(settings, partition)
+    await restored(settings, emitter)
+    for one in checkpoints:
+        await emitter.commit(one)
+    await emitter.stop()
+
+
+async def taken(settings: Settings, later_ms: int = 0, partition: int = PARTITION) -> Restored:
+    """What a worker finds that is given the partition, and gives it back at once."""
+    emitter = emitter_of(settings, partition)
+    try:
+        return await restored(settings, emitter, later_ms)
+    finally:
+        await emitter.stop()
+
+
+def contents(state: Restored) -> tuple[Any, ...]:
+    """Everything but how it was read."""
+    order = sorted(range(len(state.names)), key=state.names.__getitem__)
+    rows = [(state.names[i], state.rows[i].tobytes()) for i in order]
+    return rows, state.marker, sorted(state.cuts), state.history
 
 
 def skus_of(step: int) -> list[str]:

@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import pytest
 from sales import publish_sale
 from secured import SecuredKafka, SecuredWorker, until_may
@@ -14,8 +17,10 @@ from streams.acls import Grant, grants
 from streams.cluster import Cluster
 from streams.denied import denied
 from streams.errors import ConfigurationError
+from streams.log_reader import LogReader
 from streams.permissions import require
-from streams.settings import load
+from streams.records import CapacityForecast, CapacityShare
+from streams.settings import Settings, load
 from streams.topic_admin import create
 
 pytestmark = pytest.mark.kafka
@@ -31,6 +36,8 @@ RIGHTS = [
 TOLD = [one for one in RIGHTS if one.kind != "transactional-id"]  # brokers tell nothing of those
 TRANSACTIONS = [one for one in RIGHTS if one.kind == "transactional-id"]
 SEED, EVENTS = 8, 3_000
+WORKED, SUMMED = "flashcast_checkpoints_total", "flashcast_capacity_forecasts_total"
+Shape = TypeVar("Shape")
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +123,21 @@ def test_a_right_that_is_withdrawn_ends_a_worker_and_loses_nothing_and_every_one
     root = least.settings("admin", sasl_password="admin-secret", topic_prefix=PREFIX)
     settings = least.settings("restricted", topic_prefix=PREFIX, data_dir=tmp_path / "data")
     rights = [
-        Grant("topic", settings.topic(topics.DEMAND_WINDOWS), ("Write",)),
-        Grant("topic", settings.topic(topics.ORDERS), ("Read",)),
+        Grant("topic", settings.topic(name), (operation,))
+        for name, operation in (
+            (topics.DEMAND_WINDOWS, "Write"),
+            (topics.ORDERS, "Read"),
+            (topics.CAPACITY_SHARES, "Read"),  # by the sum over partitions
+            (topics.CAPACITY_FORECASTS, "Write"),
+            (topics.CAPACITY_FORECASTS, "Read"),  # by the web, too
+        )
     ]
     stretch = EVENTS // (len(rights) + 1)
     asyncio.run(publish_sale(root, SEED, EVENTS, end=stretch))
     for number, right in enumerate(rights, 1):
         with SecuredWorker(settings, tmp_path / f"log-{number}") as worker:
             worker.wait_until_ready()
-            until(lambda one=worker: one.metric("flashcast_checkpoints_total"), 60.0, "checkpoint")
+            until(lambda one=worker: one.metric(WORKED) or one.metric(SUMMED), 60.0, "at work")
             least.withdraw(WHO, [right])
             try:
                 begin, end = stretch * number, stretch * (number + 1)
@@ -138,8 +151,39 @@ def test_a_right_that_is_withdrawn_ends_a_worker_and_loses_nothing_and_every_one
         worker.wait_until_ready()
         report = reconciled(root)
         assert report.exact and report.repeats == 0, report
+        until(lambda: summed_through(root) == shared_through(root), 60.0, "every share summed")
         assert worker.terminate()[0] == 0
     assert_every_right_is_used(least)
+
+
+def shared_through(root: Settings) -> int:
+    """Where the newest bucket of any share ends, event time."""
+    shares = committed(root, topics.CAPACITY_SHARES, CapacityShare)
+    return max(one.bucket_start_ms + one.bucket_ms for one in shares)
+
+
+def summed_through(root: Settings) -> int:
+    """When the last capacity forecast is of, event time; each is of a later time than the one
+    before.
+    """
+    times = [one.as_of_ms for one in committed(root, topics.CAPACITY_FORECASTS, CapacityForecast)]
+    assert all(before < after for before, after in pairwise(times)), times
+    return times[-1]
+
+
+def committed(root: Settings, topic: str, shape: type[Shape]) -> list[Shape]:
+    """All that a topic holds for its readers."""
+
+    async def read() -> list[Shape]:
+        found = []
+        async with LogReader(root) as reader:
+            for number in range(await reader.partitions(topic)):
+                bounds = await reader.bounds(topic, number)
+                async for records in reader.read(topic, number, *bounds):
+                    found += [msgspec.json.decode(one.value or b"", type=shape) for one in records]
+        return found
+
+    return asyncio.run(read())
 
 
 def assert_every_right_is_used(least: SecuredKafka) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from checkpoints import PARTITION, checkpoint, emitter_of, restored
-from test_state import contents, fill_inputs
+from checkpoints import PARTITION, checkpoint, contents, emitter_of, fill_inputs, restored
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output, Restored

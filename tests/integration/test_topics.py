@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -68,6 +69,42 @@ def test_topics_of_the_shop_decide_how_many_partitions_ours_get(settings: Settin
     found = topic_admin.survey(admin, [settings.topic(topics.DEMAND_WINDOWS), *names])
     admin.close()
     assert {one.partitions for one in found.values()} == {7}
+
+
+class OutpacedAdmin(KafkaAdminClient):
+    """Somebody else creates `theirs` after it was looked what is there, and before we do."""
+
+    def __init__(self, settings: Settings, theirs: dict[str, int]) -> None:
+        super().__init__(bootstrap_servers=settings.bootstrap_servers)
+        self._theirs = [NewTopic(settings.topic(name), n, 1) for name, n in theirs.items()]
+
+    def create_topics(self, new_topics: Any, **options: Any) -> Any:
+        super().create_topics(self._theirs)
+        return super().create_topics(new_topics, **options)
+
+
+def test_topics_that_somebody_else_creates_meanwhile_are_there(settings: Settings) -> None:
+    admin = OutpacedAdmin(settings, {topics.CLICKS: settings.partitions, topics.LATE_EVENTS: 4})
+    created = topic_admin.create_with(admin, settings)
+    planned = {plan.name for plan in topics.plans(settings.topic_prefix, settings.application)}
+    assert planned - set(created) == {settings.topic(topics.CLICKS), settings.topic("late-events")}
+    assert topic_admin.survey(admin, planned).keys() == planned
+    admin.close()
+
+
+def test_topics_that_somebody_else_creates_meanwhile_must_agree_with_ours(
+    settings: Settings,
+) -> None:
+    admin = OutpacedAdmin(settings, {topics.CLICKS: settings.partitions + 3})
+    with pytest.raises(ConfigurationError, match="equal numbers of partitions"):
+        topic_admin.create_with(admin, settings)
+    admin.close()
+
+
+def test_a_topic_that_the_broker_refuses_is_named_with_its_reason(kafka_settings: Settings) -> None:
+    impossible = kafka_settings.model_copy(update={"topic_prefix": "no/", "partitions": 3})
+    with pytest.raises(BrokerError, match=r"'no/clicks' is refused .*name is invalid"):
+        topic_admin.create(impossible)
 
 
 def test_only_topics_under_a_prefix_are_deleted(settings: Settings) -> None:
@@ -178,7 +215,7 @@ def test_tail_shows_what_is_there_and_leaves(
 async def test_the_capacity_answer_follows_its_topic_even_when_that_comes_later(
     settings: Settings,
 ) -> None:
-    feed = CapacityFeed(settings)
+    feed = CapacityFeed(settings, pytest.fail)
     await feed.start()
     await asyncio.to_thread(topic_admin.create, settings)
     producer = KafkaProducer(bootstrap_servers=settings.bootstrap_servers)

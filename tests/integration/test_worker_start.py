@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from brokers import LAUNCHER, Kafka, create_topics, fresh_settings, launch
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from sales import publish_sale
-from worker_process import WorkerProcess, free_port, reconciled, until
+from worker_process import COMMAND, WorkerProcess, free_port, reconciled, until
 
 from streams.publish import Publisher
 from streams.settings import Settings
@@ -28,9 +29,26 @@ def bare_settings(kafka: Kafka, tmp_path: Path) -> Settings:
     return fresh_settings(kafka.bootstrap_servers, tmp_path / "data", **WINDOWS_ALONE)
 
 
-def refusal(settings: Settings, tmp_path: Path) -> str:
+HANGING = """
+import asyncio, contextlib, faust, sys
+from streams.cli import main
+
+async def stop(self):
+    while True:  # as where aiokafka waits for its broker to take leave of it
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+faust.App.stop = stop
+sys.argv = ["flashcast", "worker"]
+main()
+"""
+
+
+def refusal(settings: Settings, tmp_path: Path, command: Sequence[str] = COMMAND) -> str:
     """What a worker that must refuse says."""
-    with WorkerProcess(settings, tmp_path / "log") as worker:
+    refusing = WorkerProcess(settings, tmp_path / "log")
+    refusing.command = command
+    with refusing as worker:
         assert worker.exit_code() == 2, worker.said()
         said = worker.said()
     assert "Traceback" not in said
@@ -67,7 +85,10 @@ def test_records_keyed_by_another_partitioner_are_refused(
     assert "flashcast topics rekey" in said
 
 
-def test_a_lost_changelog_is_refused(bare_settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-c", HANGING]], ids=["", "hanging"])
+def test_a_lost_changelog_is_refused_even_where_faust_does_not_end(
+    bare_settings: Settings, tmp_path: Path, command: Sequence[str]
+) -> None:
     create_topics(bare_settings)
     consumer = KafkaConsumer(
         bootstrap_servers=bare_settings.bootstrap_servers,
@@ -78,7 +99,7 @@ def test_a_lost_changelog_is_refused(bare_settings: Settings, tmp_path: Path) ->
     consumer.assign([place])
     consumer.commit({place: OffsetAndMetadata(500, "", -1)})
     consumer.close()
-    said = refusal(bare_settings, tmp_path)
+    said = refusal(bare_settings, tmp_path, command)
     assert "holds no checkpoint" in said
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +41,8 @@ def until(reached: Callable[[], Any], timeout_s: float, what: str) -> Any:
 class WorkerProcess:
     """`with WorkerProcess(settings, log) as worker:`; killed at the end if it still runs."""
 
+    command: Sequence[str] = COMMAND
+
     def __init__(self, settings: Settings, log: Path, **variables: str) -> None:
         self.port = free_port()
         self._log = log
@@ -66,7 +68,7 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                COMMAND, env=self._environment, stdout=output, stderr=output
+                self.command, env=self._environment, stdout=output, stderr=output
             )
         return self
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from models.calibration import QUANTILES, Calibrator, nominal
+from models.calibration import Calibrator, nominal
 from models.negative_binomial import nb_quantile_at
+from models.prediction import QUANTILES
 
 ROUNDS, SKUS = 400, 50
 

@@ -1,26 +1,19 @@
 import json
-from dataclasses import dataclass
 
 import msgspec
 import pytest
 
 from streams import topics
+from streams.codec.plain import Record
 from streams.errors import ConfigurationError
 from streams.schema_examples import EXAMPLES
 from streams.settings import load
 from streams.tail import json_line, line, run_tail
 
 
-@dataclass
-class Record:
-    """As the client library gives it."""
-
-    value: bytes | None
-    key: bytes | None = b"LAMP-0042"
-    partition: int = 2
-    offset: int = 17
-    timestamp: int = 1_764_320_400_000
-    headers: tuple[tuple[str, bytes | None], ...] = (("ce_id", b"abc"), ("empty", None))
+def record(value: bytes | None, unreadable: str | None = None) -> Record:
+    headers = [("ce_id", b"abc"), ("empty", None)]
+    return Record(17, 1_764_320_400_000, b"LAMP-0042", value, headers, unreadable=unreadable)
 
 
 @pytest.mark.parametrize(
@@ -37,33 +30,40 @@ class Record:
     ],
 )
 def test_each_record_is_one_readable_line(topic: str, words: str) -> None:
-    text = line(topic, 0, 0, msgspec.json.encode(EXAMPLES[topic])).plain
+    text = line(topic, 0, record(msgspec.json.encode(EXAMPLES[topic]))).plain
     assert words in text
     assert "\n" not in text
 
 
 def test_every_output_topic_can_be_shown() -> None:
     for topic in topics.OUTPUT_TOPICS:
-        assert line(topic, 0, 0, msgspec.json.encode(EXAMPLES[topic])).plain
+        assert line(topic, 0, record(msgspec.json.encode(EXAMPLES[topic]))).plain
 
 
 def test_a_name_cannot_write_to_the_terminal() -> None:
     spoilt = msgspec.structs.replace(EXAMPLES[topics.RESTOCK_EVENTS], sku="\x1b[2J\r\nLAMP\u202e")
-    text = line(topics.RESTOCK_EVENTS, 0, 0, msgspec.json.encode(spoilt)).plain
+    text = line(topics.RESTOCK_EVENTS, 0, record(msgspec.json.encode(spoilt))).plain
     assert r"\x1b[2J\r\nLAMP\u202e" in text
 
 
 @pytest.mark.parametrize("value", [None, b"", b"nonsense", b"\xff\xfe", b'{"sku": 5}'])
 def test_a_record_that_cannot_be_read_is_shown_all_the_same(value: bytes | None) -> None:
-    assert "restock-events-3 @ 8" in line(topics.RESTOCK_EVENTS, 3, 8, value).plain
-    body = json.loads(json_line(topics.RESTOCK_EVENTS, Record(value)))
+    assert "restock-events-3 @ 17" in line(topics.RESTOCK_EVENTS, 3, record(value)).plain
+    body = json.loads(json_line(topics.RESTOCK_EVENTS, 2, record(value)))
     assert body["offset"] == 17
     assert ("value" in body) != ("value_base64" in body)
 
 
+def test_a_batch_that_cannot_be_read_is_shown_with_the_reason() -> None:
+    batch = record(b"\0\1", "offsets 17 to 19: torn")
+    assert "unreadable: offsets 17 to 19: torn" in line(topics.RESTOCK_EVENTS, 3, batch).plain
+    body = json.loads(json_line(topics.RESTOCK_EVENTS, 3, batch))
+    assert (body["unreadable"], body["value_base64"]) == ("offsets 17 to 19: torn", "AAE=")
+
+
 def test_a_json_line_holds_position_headers_and_the_value_as_json() -> None:
     value = msgspec.json.encode(EXAMPLES[topics.RESTOCK_EVENTS])
-    body = json.loads(json_line(topics.RESTOCK_EVENTS, Record(value)))
+    body = json.loads(json_line(topics.RESTOCK_EVENTS, 2, record(value)))
     assert body["headers"] == {"ce_id": "abc", "empty": None}
     assert body["value"]["order_quantity"] == 310
     assert (body["topic"], body["partition"], body["key"]) == ("restock-events", 2, "LAMP-0042")

@@ -36,7 +36,10 @@ class Worker:
 
 
 class Offline(CapacityFeed):
-    """The feed with no broker behind it: records are added by the test."""
+    """The feed with no broker behind it, which refuses nobody: records are added by the test."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, pytest.fail)
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
