@@ -148,7 +148,7 @@ def test_a_worker_that_is_broken_is_caught(broken: type[SimulatedOutside]) -> No
     print(f"{broken.__name__} was caught by seed {seed}")
 
 
-@pytest.mark.parametrize("seed", [108, 163])
+@pytest.mark.parametrize("seed", [106, 108])
 def test_state_that_is_read_beside_an_open_transaction_is_caught(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,8 +163,8 @@ def test_state_that_is_read_beside_an_open_transaction_is_caught(
 
 def test_a_worker_that_trusts_a_coordinator_which_forgot_is_caught() -> None:
     """By few seeds: the next transaction must end otherwise, or leave a topic out."""
-    assert not Run(475).result().violations
-    assert Run(475, outside=TrustingOutside).result().violations
+    assert not Run(232).result().violations
+    assert Run(232, outside=TrustingOutside).result().violations
 
 
 def test_a_worker_that_keeps_its_memory_after_a_failed_commit_is_caught(
