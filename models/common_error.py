@@ -5,7 +5,7 @@ event the excess of the total's squared error over the summed variances, relativ
 total, is tracked, and comes on top of the rows' own.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +25,9 @@ OPEN_MAX: Final = 64
 
 @dataclass
 class OpenTotal:
-    """A forecast total that awaits its truth; lists by kind, counts over [begin, end)."""
+    """A forecast total that awaits its truth; lists by kind, counts over [begin, end). Lists are
+    replaced, never changed: snapshots share them.
+    """
 
     lead: int
     begin_ms: int
@@ -74,7 +76,7 @@ class CommonError:
 
     def meta(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"squared": self.squared.tolist(), "open": [asdict(total) for total in self.open]}
+        return {"squared": self.squared.tolist(), "open": [vars(total).copy() for total in self.open]}
 
     def restore(self, meta: dict[str, Any]) -> None:
         """The opposite of `meta`. Raises ValueError or TypeError for what it cannot have said."""

@@ -94,8 +94,14 @@ def _rounds(several: Sequence[Owned]) -> list[list[Owned]]:
     """Who closes together. In a catch-up all, so that the model has large batches; else one by one,
     so that what one partition says does not wait for the next.
     """
-    behind = [owned for owned in several if owned.catching_up()]
-    return [*([behind] if behind else []), *([one] for one in several if one not in behind)]
+    behind: list[Owned] = []
+    alone: list[list[Owned]] = []
+    for owned in several:
+        if owned.catching_up():
+            behind.append(owned)
+        else:
+            alone.append([owned])
+    return [behind, *alone] if behind else alone
 
 
 def _guarded(owned: Owned, work: Callable[..., Any], *arguments: Any) -> bool:
