@@ -76,7 +76,8 @@ class CommonError:
 
     def meta(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"squared": self.squared.tolist(), "open": [vars(total).copy() for total in self.open]}
+        open_totals = [vars(total).copy() for total in self.open]
+        return {"squared": self.squared.tolist(), "open": open_totals}
 
     def restore(self, meta: dict[str, Any]) -> None:
         """The opposite of `meta`. Raises ValueError or TypeError for what it cannot have said."""

@@ -10,7 +10,7 @@ from streams import topics
 from streams.codec.decode import Fetch
 from streams.codec.write import BYTES_MAX
 from streams.fetch_seam import pack
-from streams.log_reader import _records
+from streams.log_reader import records_of
 from streams.placement import Placement
 from streams.recompute import PartitionRules, Recomputed
 from streams.records import Refused
@@ -107,7 +107,7 @@ def test_reconcile_judges_an_unreadable_batch_as_the_worker_does() -> None:
     rules = PartitionRules(SETTINGS, 0, 0, Placement(SETTINGS.partitioner, 1), [])
     fetch = unreadable_fetch(topics.CLICKS)
     found = Recomputed()
-    for record in _records(fetch):
+    for record in records_of(fetch):
         rules.add(record, found)
     assert [refusal.reason for refusal in found.dead.values()] == ["batch_unreadable", "not_json"]
 
