@@ -136,7 +136,7 @@ def test_nor_is_it_on_the_page_or_in_what_tail_prints() -> None:
             continue
         for record in records:
             board.add(topic, 0, record.value)
-            shown.append(tail.line(topic, 0, record.offset, record.value).plain)
+            shown.append(tail.line(topic, 0, record).plain)
     shown.append(msgspec.json.encode(page.overview(board)).decode())
     assert board.totals.dead_letters > 10 and board.totals.late == 1
     assert not [line for line in shown if WHO.decode() in line]
