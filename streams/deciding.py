@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.features import BucketInputs
 from models.prediction import Prediction
+from models.row_state import LOAD_LEADS_MS
 from streams import announcing, closing, forecast_state, topics
 from streams.codec.columns import NameArrays
 from streams.decisions import price, restock
@@ -22,7 +23,7 @@ from streams.decisions.price_memory import PriceMemory
 from streams.decisions.restock_memory import RestockMemory
 from streams.origins import Origin, Origins
 from streams.outbox import Outbox
-from streams.partition_load import HORIZONS_MS, PartitionLoad
+from streams.partition_load import PartitionLoad
 from streams.records import CapacityShare, CatalogEntry, CompetitorPrice, StockLevel
 from streams.reference import Reference
 from streams.settings import Settings
@@ -139,7 +140,7 @@ class Decider:
                 bucket_start_ms=bucket.bucket_start_ms,
                 bucket_ms=self.settings.bucket_ms,
                 observed=closing.observed_events(bucket),
-                horizons_ms=HORIZONS_MS if load else [],
+                horizons_ms=list(LOAD_LEADS_MS) if load else [],
                 mean_per_s=mean,
                 variance_per_s2=variance,
                 model_version=self.model_version,

@@ -47,6 +47,7 @@ class Origins:
         self._last_ms = 0  # then every slot has had its turn
 
     def grow(self, capacity: int) -> None:
+        """Room for `capacity` rows."""
         extra = capacity - len(self._active)
         if extra > 0:
             self._active = np.concatenate([self._active, np.zeros(extra, np.bool_)])

@@ -4,30 +4,29 @@ Before every slot has been forecast the sum would fall short, and nothing is sai
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.prediction import Prediction
 from models.read_back import sums_array
+from models.row_state import LOAD_LEADS_MS
 from streams.origins import Origin
 from streams.topics import EVENT_TOPICS
 
 if TYPE_CHECKING:
     from models.memory import ForecastMemory
 
-HORIZONS_MS: Final = [60_000, 300_000]
-
-Table = list[list[float]]  # by horizon and event topic
+Table = list[list[float]]  # by lead and event topic
 
 
 class PartitionLoad:
-    """Events a second, and their variance, [slots, horizons, event topics]."""
+    """Events a second, and their variance, [slots, leads, event topics]."""
 
     def __init__(self, slots: int, memory: "ForecastMemory | None") -> None:
         self._memory = memory
-        shape = (slots, len(HORIZONS_MS), len(EVENT_TOPICS))
+        shape = (slots, len(LOAD_LEADS_MS), len(EVENT_TOPICS))
         self._mean, self._variance = np.zeros(shape), np.zeros(shape)
         self._known = np.zeros(slots, np.bool_)
 
@@ -41,7 +40,7 @@ class PartitionLoad:
             self._memory.await_load(origin.at_ms, *self._total())
 
     def told(self) -> tuple[Table, Table] | None:
-        """Mean and variance over all SKUs; None before there are any."""
+        """Mean and variance over all SKUs; None before every slot has been forecast."""
         if self._memory is None or not self._known.all():
             return None
         mean, variance = self._total()

@@ -5,9 +5,10 @@
 
 Records and times in, outputs and state out: no broker, no clock, no thread. Clicks p, carts p and
 orders p, the SKUs keyed to p, their windows, forecasts, decisions and outputs belong together and
-move together. All calls come from one thread. The batcher (batcher.py) closes buckets over all
-partitions of a worker at once, so that the forecaster is called once a tick; the shells (worker.py,
-emit.py) bring the fetches and make the checkpoints durable.
+move together. All calls come from one thread. The batcher (batcher.py) closes buckets and forecasts
+at their ends (origins.py): over all partitions at once in a catch-up, so that the forecaster has
+large batches, else over one after the other, so that none waits for the next (turn.py). The shells
+(worker.py, emit.py) bring the fetches and make the checkpoints durable.
 """
 
 from collections import Counter, deque
