@@ -32,6 +32,10 @@ class _CutValue(msgspec.Struct, frozen=True):
     through_ms: Annotated[int, Meta(ge=0, le=THROUGH_MS_MAX)]
 
 
+# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
+_CUT_VALUE: Final = msgspec.json.Decoder(_CutValue)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Cut:
     """Records of topic EVENT_TOPICS[kind] at `position` or later, before `through_ms`, are late."""
@@ -56,7 +60,7 @@ class Cut:
     def decode(cls, value: bytes) -> Self:
         """The cut from its changelog record. Raises StateError when it cannot be read."""
         try:
-            read = msgspec.json.decode(value, type=_CutValue)
+            read = _CUT_VALUE.decode(value)
             return cls(read.position, read.through_ms, EVENT_TOPICS.index(read.topic))
         except (*UNREADABLE, ValueError) as error:
             raise StateError(f"a cut in the changelog cannot be read: {error}") from None

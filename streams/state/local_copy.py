@@ -43,6 +43,10 @@ class Place(msgspec.Struct, frozen=True):
     version: int = PLACE_VERSION
 
 
+# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
+_PLACE: Final = msgspec.json.Decoder(Place)
+
+
 class LocalCopy:
     """One partition's copy. All methods block: call them from a worker thread; one waits for the
     other.
@@ -154,7 +158,7 @@ def _encode_place(place: Place) -> bytes:
 def _decode_place(stored: bytes, folder: Path) -> Place:
     if calc_crc32c(stored[4:]) == int.from_bytes(stored[:4], "little"):
         try:
-            place = msgspec.json.decode(stored[4:], type=Place)
+            place = _PLACE.decode(stored[4:])
             bytes.fromhex(place.identity)
         except (*UNREADABLE, ValueError):
             pass

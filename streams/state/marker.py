@@ -33,6 +33,10 @@ class Marker(msgspec.Struct, frozen=True):
     core: dict[str, Any]
 
 
+# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
+_MARKER: Final = msgspec.json.Decoder(Marker)
+
+
 def encode(marker: Marker) -> bytes:
     """JSON bytes of the marker's changelog record."""
     return msgspec.json.encode(marker)
@@ -43,7 +47,7 @@ def decode(data: bytes) -> Marker:
     or does not say where every input stands.
     """
     try:
-        marker = msgspec.json.decode(data, type=Marker)
+        marker = _MARKER.decode(data)
     except UNREADABLE as error:
         raise StateError(
             f"the checkpoint marker cannot be read: {error}; restore from an older copy"

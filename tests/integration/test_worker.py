@@ -62,9 +62,10 @@ def test_a_worker_killed_in_the_middle_is_followed_exactly(
         with WorkerProcess(settings, tmp_path / f"log{attempt}") as worker:
             until(lambda w=worker: w.metric("flashcast_checkpoints_total"), 90, "a checkpoint")
             worker.kill()
-    with WorkerProcess(settings, tmp_path / "log"):
+    with WorkerProcess(settings, tmp_path / "log") as worker:
         report = reconciled(settings)
-    assert report.exact, report
+        assert worker.process.poll() is None, "the worker ended"
+        assert report.exact, report
     assert guarantee == "at_least_once" or report.repeats == 0
 
 
