@@ -213,7 +213,7 @@ class Decider:
         list_price = reference.list_price_cents[rows]
         on_hand = self.ledger.on_hand(rows, reference)
         ordered = self.restocks.outstanding(rows, reference.stock_as_of_ms[rows])
-        sensitivity = self.prices.posterior(rows, reference.category[rows])
+        sensitivity = self.prices.posterior(rows, reference.categories_known())
         return Situation(
             at_ms=at_ms,
             rows=rows,

@@ -122,6 +122,10 @@ class Reference:
             return self.categories.get(name, 0)
         return self.categories.setdefault(name, len(self.categories))
 
+    def categories_known(self) -> NDArray[np.int32]:
+        """Category of every row [capacity]; -1 for those not in the catalog."""
+        return np.where(self.has_catalog, self.category, np.int32(-1))
+
     def reset(self, rows: NDArray[np.int64]) -> None:
         """Forget these rows: other SKUs move in."""
         for name in _FIELDS:

@@ -13,9 +13,10 @@ Buckets are summed while the price stays about the same until they hold `ORDERS_
 log(orders / clicks) is one observation of the line above, with variance
 NOISE / orders + SWING^2; the level itself drifts from one to the next. The likelihood is kept in
 information form (a 3 x 3 matrix and a vector over level, b, g), so that it can be combined with any
-prior: with that of the SKU's category, which `posterior` estimates from all SKUs of it. Gelman et
-al., Bayesian Data Analysis, 3rd ed., chapter 15 (hierarchical linear models); West and Harrison,
-Bayesian Forecasting and Dynamic Models, 2nd ed., chapter 4 (levels that drift).
+prior: with that of the SKU's category, which `posterior` estimates from all of the partition's SKUs
+of it (category_evidence.py). Gelman et al., Bayesian Data Analysis, 3rd ed., chapter 15
+(hierarchical linear models); West and Harrison, Bayesian Forecasting and Dynamic Models, 2nd ed.,
+chapter 4 (levels that drift).
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.decisions.category_evidence import CategoryEvidence
 from streams.decisions.guardrails import CHANGES_PER_HOUR_MAX, HOUR_MS
 
 Floats = NDArray[np.float64]
@@ -80,8 +82,11 @@ class PriceMemory:
 
     def __init__(self, capacity: int = 0, prior: PricePrior | None = None) -> None:
         self.prior = prior or PricePrior()
+        spread = self.prior.price_sensitivity_spread, self.prior.competitor_sensitivity_spread
+        self._within: Floats = np.diag(np.array(spread, np.float64) ** -2.0)
         for name, (shape, dtype) in _FIELDS.items():
             setattr(self, name, np.zeros((capacity, *shape), dtype))
+        self._evidence = CategoryEvidence(capacity)
 
     def grow(self, capacity: int) -> None:
         """Room for `capacity` rows; what is known stays."""
@@ -91,11 +96,13 @@ class PriceMemory:
                 new: NDArray[Any] = np.zeros((capacity, *shape), dtype)
                 new[: len(old)] = old
                 setattr(self, name, new)
+        self._evidence.grow(capacity)
 
     def reset(self, rows: Ints) -> None:
         """Forget what these rows carried: another SKU moves in."""
         for name in _FIELDS:
             getattr(self, name)[rows] = 0
+        self._evidence.touch(rows)
 
     def gather(self, rows: Ints) -> dict[str, NDArray[np.generic]]:
         """State of `rows` [n] for the snapshot: arrays [n, ...]."""
@@ -105,6 +112,7 @@ class PriceMemory:
         """Put back what `gather` gave."""
         for name in _FIELDS:
             getattr(self, name)[rows] = state[name]
+        self._evidence.touch(rows)
 
     def update(
         self,
@@ -160,35 +168,54 @@ class PriceMemory:
         )
         self.price_information[rows] = information + weight[:, None] * products
         self.price_score[rows] = score + (weight * response)[:, None] * design
+        self._evidence.touch(rows)
 
     def posterior(self, rows: Ints, category: NDArray[np.integer]) -> Sensitivity:
-        """Sensitivities of `rows` [n], each drawn to the mean of its category [n] (indexes from 0),
-        which is learned from these same rows.
+        """Sensitivities of `rows` [n], each drawn to the mean of its category, which is learned
+        from all rows of it. `category` [capacity] is that of every row: an index from 0, or -1 for
+        one that tells of none; `rows` have one.
         """
-        prior = self.prior
-        centre = np.array([prior.price_sensitivity, prior.competitor_sensitivity])
-        spread = np.array([prior.price_sensitivity_spread, prior.competitor_sensitivity_spread])
-        deviation = np.array(
-            [prior.price_sensitivity_deviation, prior.competitor_sensitivity_deviation]
-        )
-        within = np.diag(spread**-2.0)
-        between = np.diag(deviation**-2.0)
-        information, score = self._marginal(rows)
-        covariance = np.linalg.inv(information + within)
-        pull = within @ covariance  # [n, 2, 2]
-        evidence = within - pull @ within  # what a SKU tells of its category's mean
-        categories = int(category.max()) + 1 if len(category) else 0
-        precision = np.zeros((categories, 2, 2)) + between
-        weighted = np.zeros((categories, 2)) + between @ centre
-        np.add.at(precision, category, evidence)
-        np.add.at(weighted, category, np.einsum("nij,nj->ni", pull, score))
-        means = np.linalg.solve(precision, weighted[:, :, None])[:, :, 0]
-        mean = np.einsum("nij,nj->ni", covariance, score + means[category] @ within)
+        self._count(category)
+        covariance, score = self._given_mean(rows)
+        asked, place = np.unique(category[rows], return_inverse=True)
+        means = self._means(asked)[place]
+        mean = np.einsum("nij,nj->ni", covariance, score + means @ self._within)
         return Sensitivity(
             price=np.maximum(mean[:, 0], 0.2),
             competitor=np.maximum(mean[:, 1], 0.0),
             price_deviation=np.sqrt(covariance[:, 0, 0]),
         )
+
+    def _count(self, category: NDArray[np.integer]) -> None:
+        """Bring the evidence on each category's mean up to date."""
+        rows = self._evidence.changed(category)
+        covariance, score = self._given_mean(rows)
+        pull = self._within @ covariance  # [n, 2, 2]
+        precision = self._within - pull @ self._within
+        weighted = np.einsum("nij,nj->ni", pull, score)
+        figures = [precision[:, 0, 0], precision[:, 0, 1], precision[:, 1, 1], *weighted.T]
+        self._evidence.count(rows, category[rows], np.stack(figures, axis=1))
+
+    def _means(self, categories: NDArray[np.integer]) -> Floats:
+        """(b, g) of these categories [n, 2]."""
+        prior = self.prior
+        centre = np.array([prior.price_sensitivity, prior.competitor_sensitivity])
+        deviation = np.array(
+            [prior.price_sensitivity_deviation, prior.competitor_sensitivity_deviation]
+        )
+        between = np.diag(deviation**-2.0)
+        sums = self._evidence.of(categories)
+        precision = sums[:, [0, 1, 1, 2]].reshape(-1, 2, 2) + between
+        weighted = sums[:, 3:] + between @ centre
+        means: Floats = np.linalg.solve(precision, weighted[:, :, None])[:, :, 0]
+        return means
+
+    def _given_mean(self, rows: Ints) -> tuple[Floats, Floats]:
+        """Covariance [n, 2, 2] of (b, g) where the mean of the category is known, and what each
+        SKU's own orders add to the score [n, 2].
+        """
+        information, score = self._marginal(rows)
+        return np.asarray(np.linalg.inv(information + self._within), np.float64), score
 
     def _marginal(self, rows: Ints) -> tuple[Floats, Floats]:
         """Information [n, 2, 2] and score [n, 2] of (b, g) alone: the level is integrated out."""

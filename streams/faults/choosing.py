@@ -1,6 +1,7 @@
 """What the policies say of SKUs at one origin, for each position that they may have been in."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,11 +48,18 @@ class Candidate:
 
 
 class Choosing:
-    """Of one partition; `prices` is what has been learned of its rows."""
+    """Of one partition; `prices` is what has been learned of its rows, `entries` what the catalog
+    says of them.
+    """
 
-    def __init__(self, settings: Settings, prices: PriceMemory) -> None:
+    def __init__(
+        self, settings: Settings, prices: PriceMemory, entries: Sequence[Fields | None]
+    ) -> None:
         self._settings = settings
         self._prices = prices
+        self._category = np.array(
+            [CATEGORIES[entry["category"]] if entry else -1 for entry in entries], np.int32
+        )
         self._restock_policy = restock.RestockPolicy.from_settings(settings)
         self._price_policy = price.PricePolicy.from_settings(settings)
 
@@ -60,8 +68,7 @@ class Choosing:
     ) -> dict[str, list[Candidate]]:
         """By SKU. `positions` of each SKU of the prediction: all on sale."""
         rows = np.array([several[0].row for several in positions], np.int64)
-        categories = np.array([CATEGORIES[_entry(one[0])["category"]] for one in positions])
-        learned = self._prices.posterior(rows, categories)
+        learned = self._prices.posterior(rows, self._category)
         at = np.array([i for i, several in enumerate(positions) for _ in several])
         flat = [one for several in positions for one in several]
         asked = self._asked(at_ms, prediction.taken(at), flat)

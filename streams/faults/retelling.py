@@ -83,7 +83,7 @@ class Retelling:
         self._row = {sku: row for row, sku in enumerate(skus)}
         self._memory = ForecastMemory(forecaster, len(skus))
         self._prices = PriceMemory(len(skus))
-        self._choosing = Choosing(settings, self._prices)
+        self._choosing = Choosing(settings, self._prices, list(map(shelf.last_entry, skus)))
         self._closed: dict[str, dict[int, int]] = defaultdict(dict)  # units, by start of bucket
         self._shown: dict[str, tuple[int, int]] = {}  # price, start of bucket
         self._ordered: dict[str, list[tuple[int, int]]] = defaultdict(list)  # origin, units; newest

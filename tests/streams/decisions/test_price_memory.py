@@ -60,6 +60,41 @@ def test_a_sku_without_sales_learns_from_its_category() -> None:
     assert sensitivity.price[13] == pytest.approx(1.4)  # another one
 
 
+def test_a_category_is_learned_from_skus_that_are_not_asked_for() -> None:
+    memory = PriceMemory(14)
+    told(memory, np.full(12, 2.7), rivals=0.5)
+    category = np.array([0] * 13 + [1])
+    whole = memory.posterior(np.arange(14), category)
+    alone = memory.posterior(np.array([12]), category)
+    assert alone.price[0] == whole.price[12] > 2.0
+    category[:12] = -1  # the shop withdraws those from the catalog
+    assert memory.posterior(np.array([12]), category).price[0] == pytest.approx(1.4)
+    category[:12] = 1
+    assert memory.posterior(np.array([13]), category).price[0] == whole.price[12]
+
+
+def test_what_a_category_is_told_leaves_no_trace_of_its_order() -> None:
+    """A worker that restores rows adds them up in another order than the one that learned them."""
+    random = np.random.default_rng(SEED)
+    skus = 60
+    true = 1.4 + 0.4 * random.standard_normal(skus)
+    memory, category = PriceMemory(skus), random.integers(0, 4, skus)
+    for _ in range(5):
+        told(memory, true, rivals=0.5, buckets=3)
+        memory.posterior(random.choice(skus, 9, replace=False), category)
+    other, moved = PriceMemory(skus), random.permutation(skus)
+    for some in np.array_split(random.permutation(skus), 7):
+        other.scatter(moved[some], memory.gather(some))
+        theirs = np.full(skus, -1)
+        theirs[moved[some]] = 3 - category[some]  # the shop moves them later
+        other.posterior(moved[some], theirs)
+    theirs[moved] = 9 - category  # other numbers for the same categories
+    ours = memory.posterior(np.arange(skus), category)
+    restored = other.posterior(moved, theirs)
+    for name in ("price", "competitor", "price_deviation"):
+        assert getattr(ours, name).tolist() == getattr(restored, name).tolist(), f"seed {SEED}"
+
+
 def test_the_posterior_is_that_of_a_plain_gaussian_regression() -> None:
     """Against normal equations over (level, b, g) with the same prior, one SKU and category."""
     memory = PriceMemory(1)
@@ -136,9 +171,8 @@ def test_rows_survive_a_snapshot_growth_and_reset() -> None:
     other = PriceMemory(0)
     other.grow(6)
     other.scatter(np.array([5, 3]), memory.gather(np.array([0, 1])))
-    category = np.zeros(2, np.int64)
-    ours = memory.posterior(np.array([0, 1]), category)
-    theirs = other.posterior(np.array([5, 3]), category)
+    ours = memory.posterior(np.array([0, 1]), np.zeros(2, np.int64))
+    theirs = other.posterior(np.array([5, 3]), np.array([-1, -1, -1, 0, -1, 0]))
     assert ours.price.tolist() == theirs.price.tolist()
     other.reset(np.array([5]))
     assert not any(array.any() for array in other.gather(np.array([5])).values())
@@ -148,4 +182,4 @@ def test_rows_survive_a_snapshot_growth_and_reset() -> None:
 def test_no_rows_is_no_error() -> None:
     memory, nothing = PriceMemory(2), np.zeros(0, np.int64)
     memory.update(nothing, nothing, np.zeros(0), nothing, nothing, nothing)
-    assert len(memory.posterior(nothing, nothing).price) == 0
+    assert len(memory.posterior(nothing, np.zeros(2, np.int64)).price) == 0
