@@ -17,6 +17,9 @@ from streams.topics import EVENT_TOPICS, INPUT_TOPICS
 # Of one topic, waiting here or at the broker: buckets then close faster than anyone reads.
 CATCH_UP_BYTES: Final = 2**20
 CATCH_UP_RECORDS: Final = 10_000
+# Of event time. A checkpoint that only spares a restart some work is not begun so shortly before a
+# bucket closes: one is in flight at a time, and the bucket's answers would wait for it.
+CLOSING_SOON_MS: Final = 1_000
 
 
 @dataclass
@@ -95,9 +98,14 @@ class Owned:
         """
         if self.checkpoint is not None or not self.pipeline.pending:
             return False
-        if monotonic_ms - self.taken_ms >= interval_ms or self.pipeline.full:
+        since_ms = monotonic_ms - self.taken_ms
+        if since_ms >= 2 * interval_ms or self.pipeline.full:
             return True
-        return self.pipeline.closing_pending and not self.catching_up()
+        if self.catching_up():
+            return since_ms >= interval_ms
+        if self.pipeline.closing_pending:
+            return True
+        return since_ms >= interval_ms and self.pipeline.closes_in_ms > CLOSING_SOON_MS
 
     def catching_up(self) -> bool:
         """Whether much waits to be processed (core thread)."""

@@ -302,6 +302,12 @@ class Pipeline:
         waits = self.decider.origins.waits(self.windows.closed_through_ms)
         return self._closed_since_take and not waits
 
+    @property
+    def closes_in_ms(self) -> int:
+        """Event time until the open bucket may close."""
+        bucket_ms = self.settings.bucket_ms
+        return bucket_ms - self.watermark_ms % bucket_ms
+
     def take(self) -> Checkpoint:
         """Outputs, changed rows and positions as of this moment, copied; the path may go on."""
         rows = np.flatnonzero(self.windows.dirty[: self.skus.size])

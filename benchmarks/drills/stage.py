@@ -54,6 +54,7 @@ class Stage:
             "idle_timeout_ms": 1_000,
             "session_timeout_ms": 6_000,
             "clock": "event",
+            "checkpoint_interval_ms": 1_000,  # more to fail in the middle of
         }
         self.settings = Settings(**(values | drill.settings))
 

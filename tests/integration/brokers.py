@@ -46,6 +46,7 @@ def fresh_settings(bootstrap_servers: str, data_dir: Path, **changes: Any) -> Se
         "data_dir": data_dir,
         "web_port": 0,
         "partitions": 4,
+        "checkpoint_interval_ms": 1_000,  # more to meet, and less to wait for
     }
     return load(**(values | changes))
 

@@ -116,6 +116,7 @@ class SecuredKafka:
             "log_level": "debug",
             "clock": "event",
             "idle_timeout_ms": 1_000,
+            "checkpoint_interval_ms": 1_000,
         }
         return load(**(values | changes))
 

@@ -114,6 +114,23 @@ def test_a_closed_bucket_hurries_a_checkpoint_but_not_in_a_catch_up(owned: Owned
     assert owned.due(monotonic_ms=6_000, interval_ms=1_000)
 
 
+def test_shortly_before_a_bucket_closes_a_checkpoint_waits_for_it(
+    owned: Owned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
+    while owned.pipeline.work(1_000, 1_000):
+        pass
+    owned.taken_ms = 5_000
+    monkeypatch.setattr(Pipeline, "watermark_ms", 69_000)  # one second before a bucket's end
+    assert not owned.due(monotonic_ms=6_999, interval_ms=1_000)
+    assert owned.due(monotonic_ms=7_000, interval_ms=1_000)  # the bucket did not close
+    monkeypatch.setattr(Pipeline, "watermark_ms", 70_000)
+    assert owned.due(monotonic_ms=6_999, interval_ms=1_000)
+    monkeypatch.setattr(Pipeline, "watermark_ms", 69_000)
+    owned.lag[CLICKS] = CATCH_UP_RECORDS
+    assert owned.due(monotonic_ms=6_000, interval_ms=1_000)  # nothing is awaited that closely
+
+
 def test_what_waits_at_the_broker_is_a_catch_up_too(owned: Owned) -> None:
     owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
     while owned.pipeline.work(1_000, 1_000):
