@@ -9,8 +9,8 @@ consumer, and why:
   one ended, so that nothing can be missed or counted twice, whatever happens between.
 - Positions come from the committed markers (`perform_seek`); group offsets follow them, for lag
   tools alone.
-- The assignor is always Faust's co-partitioning one: 0.15.3 silently picks round-robin for an app
-  without tables.
+- The assignor is always Faust's co-partitioning one (0.15.3 silently picks round-robin for an app
+  without tables), and what it decides is ours (assignor.py).
 """
 
 import asyncio
@@ -21,10 +21,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
+from faust.assignor import partition_assignor
 from faust.transport import drivers
 from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types import TP, ConsumerMessage
 
+from streams.assignor import Assignor
 from streams.codec.decode import Fetch
 from streams.denied import denied
 from streams.errors import StateError
@@ -52,8 +54,14 @@ Positions = Mapping[tuple[str, int], int]
 
 
 def register() -> None:
-    """Make `flashcast://` a broker URL that Faust knows."""
+    """Make `flashcast://` a broker URL that Faust knows, and who gets what our decision.
+
+    Faust's `PartitionAssignor`, which is a setting, speaks the group's protocol and stays as it is,
+    so that members of several versions understand each other. The class by which it decides is no
+    setting: it looks that up under this name.
+    """
     drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
+    partition_assignor.CopartitionedAssignor = Assignor
 
 
 class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """Workers that join, leave, die, stand still and come back: what is counted stays exact."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -84,29 +85,45 @@ def test_a_worker_that_stood_still_while_its_partitions_moved_counts_nothing_twi
 
 
 STANDBY = 'flashcast_takeovers_total{source="standby"}'
+LOOKS = "flashcast_standby_catch_ups_total"
 
 
+def total(workers: Sequence[WorkerProcess], metric: str) -> float:
+    return sum(worker.metric(metric) for worker in workers)
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
 def test_whoever_kept_the_partitions_of_the_dead_warm_goes_on_exactly(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, names: str
 ) -> None:
     settings = settings.model_copy(update={"standby_replicas": 1})
     crew = Crew(settings, tmp_path)
-    with crew.worker("a") as first, crew.worker("b") as second:
-        until(has_ready(first, 2), 120, "two and two")
-        until(has_ready(second, 2), 60, "two and two")
+    with contextlib.ExitStack() as running:
+        workers = [running.enter_context(crew.worker(name)) for name in names]
+        until(lambda: {worker.metric(READY) for worker in workers} <= {1, 2}, 120, "shared")
+        until(lambda: total(workers, READY) == 4, 60, "all of them")
         publish(settings, 35, 0, 30_000)
-        until(lambda: second.metric("flashcast_partitions_standby") == 2, 60, "kept warm")
-        until(lambda: second.metric("flashcast_checkpoints_total"), 60, "a checkpoint")
-        looks = second.metric("flashcast_standby_catch_ups_total")
+        until(lambda: total(workers, "flashcast_partitions_standby") == 4, 60, "kept warm")
         until(
-            lambda: second.metric("flashcast_standby_catch_ups_total") > looks + 3, 60, "followed"
+            lambda: all(one.metric("flashcast_checkpoints_total") for one in workers), 60, "saved"
         )
+        dying = max(workers, key=lambda worker: worker.metric(READY))
+        others = [worker for worker in workers if worker is not dying]
+        looks = [other.metric(LOOKS) for other in others]
+        until(
+            lambda: all(
+                other.metric(LOOKS) > at + 3 for other, at in zip(others, looks, strict=True)
+            ),
+            60,
+            "followed",
+        )
+        warm = total(others, STANDBY)
         publish(settings, 35, 30_000, 40_000)
-        first.kill()
+        dying.kill()
         publish(settings, 35, 40_000, EVENTS)
-        until(has_ready(second, 4), 60, "the second has them all")
-        assert second.metric(STANDBY) == 2
-        assert second.metric("flashcast_partitions_standby") == 0
+        until(lambda: total(others, READY) == 4, 60, "the others have them all")
+        assert total(others, STANDBY) == warm + 2
+        assert total(others, "flashcast_partitions_standby") == (4 if len(others) > 1 else 0)
         report = reconciled(settings)
     assert report.exact, report
     assert report.repeats == 0

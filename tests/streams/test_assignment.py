@@ -1,5 +1,6 @@
-"""Who gets which partitions, and who keeps them warm: Faust's assignor, as our app sets it up."""
+"""Who gets which partitions, and who keeps them warm: what our app has Faust decide."""
 
+import asyncio
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.protocol.metadata import MetadataResponse_v1
-from faust.assignor import PartitionAssignor
+from faust.assignor import PartitionAssignor, partition_assignor
 
+from streams import agents
 from streams.agents import build_app, standbys_of
+from streams.assignor import Assignor
 from streams.settings import load
 from streams.topics import INPUT_TOPICS
 
@@ -97,22 +100,37 @@ def who_takes_over(members: Members, dead: str) -> Iterable[tuple[int, bool]]:
             yield number, number in numbers
 
 
-@pytest.mark.parametrize(("workers", "replicas"), [(2, 1), (3, 2)])
-def test_with_a_standby_at_every_other_worker_the_partitions_of_the_dead_go_to_warm_ones(
+@pytest.mark.parametrize(("workers", "replicas"), [(2, 1), (3, 1), (4, 1), (3, 2)])
+def test_the_partitions_of_the_dead_go_to_those_that_kept_them_warm(
     tmp_path: Path, workers: int, replicas: int
 ) -> None:
-    members = Members(tmp_path, 6, replicas)
+    members = Members(tmp_path, 12, replicas)
     for number in range(workers):
         members.join(f"worker-{number}")
         members.rebalance()
     taken = list(who_takes_over(members, "worker-1"))
-    assert len(taken) == 6 // workers
+    assert len(taken) == 12 // workers
     assert all(warm for _, warm in taken)
 
 
-def test_without_standbys_a_joining_worker_gets_its_share(tmp_path: Path) -> None:
-    members = Members(tmp_path, 4, 0)
+@pytest.mark.parametrize("replicas", [0, 1, 2])
+def test_a_joining_worker_gets_its_share(tmp_path: Path, replicas: int) -> None:
+    members = Members(tmp_path, 4, replicas)
     for number in range(3):
         members.join(f"worker-{number}")
         members.rebalance()
     assert sorted(len(members.owned(name)) for name in members.assignors) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("topics", [INPUT_TOPICS[:1], INPUT_TOPICS])
+async def test_the_group_is_offered_this_assignor_alone(
+    tmp_path: Path, topics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust 0.15.3 offers round-robin for an app without tables and standbys."""
+    monkeypatch.setattr(agents, "INPUT_TOPICS", topics)
+    app = build_app(load(data_dir=tmp_path, standby_replicas=0), raw=True)
+    thread = app.consumer.thread
+    consumer = thread._create_consumer(asyncio.get_running_loop())
+    await consumer.stop()
+    assert consumer._partition_assignment_strategy == [app.assignor]
+    assert partition_assignor.CopartitionedAssignor is Assignor
