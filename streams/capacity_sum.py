@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.checkpoint import Output
 from streams.cloud_events import encode_decision
+from streams.codec import published
 from streams.codec.plain import Record
 from streams.codec.write import encode_records
 from streams.decisions.capacity import ShareSum
@@ -47,10 +47,6 @@ HORIZON_MS_MAX: Final = 86_400_000
 NUMBER_MAX: Final = 1e12  # events a second, and their variance
 LEVELS: Final = ("p50", "p90", "p95")
 WAIT_S: Final = 0.5
-
-# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
-_FORECAST: Final = msgspec.json.Decoder(CapacityForecast)
-_SHARE: Final = msgspec.json.Decoder(CapacityShare)
 
 
 class CapacitySum:
@@ -142,7 +138,7 @@ class CapacitySum:
             async for records in reader.read(CAPACITY_FORECASTS, 0, begin, end):
                 for record in self._readable(CAPACITY_FORECASTS, 0, records):
                     with contextlib.suppress(*UNREADABLE):
-                        forecast = _FORECAST.decode(record.value or b"")
+                        forecast = published.CAPACITY.decode(record.value or b"")
                         latest[forecast.service] = forecast
         for forecast in latest.values():
             total.restore(forecast)
@@ -210,7 +206,7 @@ def read_share(value: bytes | None, partition: int) -> CapacityShare | None:
     of that partition, or one that nobody could add up.
     """
     try:
-        share = _SHARE.decode(value or b"")
+        share = published.SHARE.decode(value or b"")
     except UNREADABLE:
         return None
     return share if share.partition == partition and _adds_up(share) else None

@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams import topics
+from streams.codec import published
 from streams.codec.plain import Record
 from streams.demo.scoring import Collected
 from streams.fetch_seam import in_place, seam_problem
@@ -28,13 +29,12 @@ log = structlog.get_logger("flashcast.demo")
 
 Decision = RestockEvent | PriceAdjustment | CapacityForecast
 
-# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    topics.DEMAND_WINDOWS: msgspec.json.Decoder(DemandWindow),
-    topics.DEMAND_FORECASTS: msgspec.json.Decoder(DemandForecast),
-    topics.RESTOCK_EVENTS: msgspec.json.Decoder(RestockEvent),
-    topics.PRICE_ADJUSTMENTS: msgspec.json.Decoder(PriceAdjustment),
-    topics.CAPACITY_FORECASTS: msgspec.json.Decoder(CapacityForecast),
+    topics.DEMAND_WINDOWS: published.WINDOW,
+    topics.DEMAND_FORECASTS: published.FORECAST,
+    topics.RESTOCK_EVENTS: published.RESTOCK,
+    topics.PRICE_ADJUSTMENTS: published.PRICE,
+    topics.CAPACITY_FORECASTS: published.CAPACITY,
 }
 _COUNTED_ONLY: Final = (topics.LATE_EVENTS, topics.DEAD_LETTERS)
 
