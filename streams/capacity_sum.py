@@ -3,28 +3,32 @@ partition 0.
 
 One reader of all shares and one transactional id of its own: a new owner of partition 0 shuts the
 old one out. Shares come every bucket; a missing one goes stale and stops the forecasts, it is never
-taken for zero.
+taken for zero. A batch that is unreadable is counted, named and gone over: the next bucket brings
+newer shares, and until then those that are known hold.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.checkpoint import Output
 from streams.cloud_events import encode_decision
+from streams.codec import published
+from streams.codec.plain import Record
 from streams.codec.write import encode_records
 from streams.decisions.capacity import ShareSum
 from streams.denied import denied
 from streams.emit import Emitter, emitter_for
 from streams.errors import UNREADABLE, BrokerError, ConfigurationError
-from streams.fetching import client_options, isolation_level, leave
+from streams.fetch_seam import in_place, seam_problem
+from streams.fetching import Drain, client_options, isolation_level, leave
+from streams.log_reader import LogReader, records_of
 from streams.monitor import Monitor
 from streams.outside import Outside
 from streams.records import EVENT_TIME_MS_MAX, CapacityForecast, CapacityShare
@@ -42,6 +46,7 @@ HORIZONS_MAX: Final = 8
 HORIZON_MS_MAX: Final = 86_400_000
 NUMBER_MAX: Final = 1e12  # events a second, and their variance
 LEVELS: Final = ("p50", "p90", "p95")
+WAIT_S: Final = 0.5
 
 
 class CapacitySum:
@@ -99,6 +104,7 @@ class CapacitySum:
 
     async def _sum_while_owner(self) -> None:
         emitter = emitter_for(self._settings, self._outside, 0, ROLE)
+        seam_problem()  # puts the seam in place, if it can be
         consumer = AIOKafkaConsumer(
             group_id=None,
             enable_auto_commit=False,
@@ -109,50 +115,65 @@ class CapacitySum:
         )
         try:
             await emitter.start()
-            await consumer.start()
             total = ShareSum(self._partitions)
-            last = await self._read_back(consumer, total)
+            last = await self._read_back(total)
+            await consumer.start()
+            shares = self._settings.topic(CAPACITY_SHARES)
+            consumer.assign([TopicPartition(shares, one) for one in range(self._partitions)])
+            await consumer.seek_to_beginning()
+            drain = Drain(consumer, lambda _: CAPACITY_SHARES, raw=in_place())
             while self._owns(OWNER_OF):
-                last = await self._step(consumer, emitter, total, last)
+                last = await self._step(drain, emitter, total, last)
         finally:
             await leave(consumer)
             await emitter.stop()
 
-    async def _read_back(self, consumer: AIOKafkaConsumer, total: ShareSum) -> int:
-        """Go on from the last published forecasts: a new owner must not scale in at once. Ends with
-        the shares assigned; returns when the newest forecast was for.
+    async def _read_back(self, total: ShareSum) -> int:
+        """Go on from the last published forecasts: a new owner must not scale in at once. Returns
+        when the newest one was for.
         """
-        topic = TopicPartition(self._settings.topic(CAPACITY_FORECASTS), 0)
-        consumer.assign([topic])
-        end = (await consumer.end_offsets([topic]))[topic]
         latest: dict[str, CapacityForecast] = {}
-        await consumer.seek_to_beginning(topic)
-        while await consumer.position(topic) < end:
-            for record in (await consumer.getmany(topic, timeout_ms=1_000)).get(topic, ()):
-                with contextlib.suppress(*UNREADABLE):
-                    forecast = msgspec.json.decode(record.value or b"", type=CapacityForecast)
-                    latest[forecast.service] = forecast
+        async with LogReader(self._settings) as reader:
+            begin, end = await reader.bounds(CAPACITY_FORECASTS, 0)
+            async for records in reader.read(CAPACITY_FORECASTS, 0, begin, end):
+                for record in self._readable(CAPACITY_FORECASTS, 0, records):
+                    with contextlib.suppress(*UNREADABLE):
+                        forecast = published.CAPACITY.decode(record.value or b"")
+                        latest[forecast.service] = forecast
         for forecast in latest.values():
             total.restore(forecast)
-        shares = self._settings.topic(CAPACITY_SHARES)
-        numbers = [TopicPartition(shares, number) for number in range(self._partitions)]
-        consumer.assign(numbers)
-        await consumer.seek_to_beginning(*numbers)
         return max((forecast.as_of_ms for forecast in latest.values()), default=0)
 
-    async def _step(
-        self, consumer: AIOKafkaConsumer, emitter: Emitter, total: ShareSum, last_ms: int
-    ) -> int:
+    def _readable(self, topic: str, partition: int, records: Iterable[Record]) -> Iterator[Record]:
+        """Without those that stand for a batch that is unreadable, which are counted and named."""
+        for record in records:
+            if record.unreadable is None:
+                yield record
+                continue
+            self._monitor.capacity_batches_unreadable.labels(topic).inc()
+            log.warning(
+                "a batch is unreadable, gone over",
+                topic=topic,
+                partition=partition,
+                why=record.unreadable,
+            )
+
+    async def _step(self, drain: Drain, emitter: Emitter, total: ShareSum, last_ms: int) -> int:
         """Take in the shares that came; publish when a bucket has ended since `last_ms`, what the
         last forecast was for. Returns what it now is.
         """
         came = False
-        for records in (await consumer.getmany(timeout_ms=500)).values():
-            for record in records:
-                share = read_share(record.value, record.partition)
+        await drain.wait(WAIT_S)
+        drained = await drain.take()
+        for fetch in drained.fetches:
+            records = await asyncio.to_thread(records_of, fetch)
+            for record in self._readable(CAPACITY_SHARES, fetch.partition, records):
+                share = read_share(record.value, fetch.partition)
                 if share is not None and total.add(share):
                     self._newest_ms = max(self._newest_ms, share.bucket_start_ms + share.bucket_ms)
                     came = True
+        if drained.error is not None:
+            raise drained.error
         if not came or self._newest_ms <= last_ms:
             return last_ms
         as_of_ms = self._newest_ms
@@ -185,7 +206,7 @@ def read_share(value: bytes | None, partition: int) -> CapacityShare | None:
     of that partition, or one that nobody could add up.
     """
     try:
-        share = msgspec.json.decode(value or b"", type=CapacityShare)
+        share = published.SHARE.decode(value or b"")
     except UNREADABLE:
         return None
     return share if share.partition == partition and _adds_up(share) else None

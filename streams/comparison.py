@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from streams.cloud_events import refused_id
+from streams.codec import published
 from streams.codec.plain import Record
 from streams.recompute import Cell, Figures, Outcome, Place, Recomputed, Refusal
-from streams.records import DemandWindow, Refused
+from streams.records import Refused
 from streams.settings import Settings
 from streams.topics import DEAD_LETTERS, DEMAND_WINDOWS, EVENT_TOPICS, LATE_EVENTS
 
@@ -95,7 +96,7 @@ class PartitionComparison:
         """One record of `demand-windows`."""
         where = f"{DEMAND_WINDOWS}/{self._partition}@{record.offset}"
         try:
-            window = msgspec.json.decode(record.value or b"", type=DemandWindow)
+            window = published.WINDOW.decode(record.value or b"")
         except msgspec.DecodeError as error:
             self._differences.add("window_unreadable", where, found=error)
             return
@@ -116,7 +117,7 @@ class PartitionComparison:
         """One record of `late-events` or `dead-letters`."""
         where = f"{topic}/{self._partition}@{record.offset}"
         try:
-            refused = msgspec.json.decode(record.value or b"", type=Refused)
+            refused = published.REFUSED.decode(record.value or b"")
         except msgspec.DecodeError as error:
             self._differences.add(f"{topic}_unreadable", where, found=error)
             return

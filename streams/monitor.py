@@ -20,7 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from streams.topics import EVENT_TOPICS, REFERENCE_TOPICS
+from streams.topics import CAPACITY_FORECASTS, CAPACITY_SHARES, EVENT_TOPICS, REFERENCE_TOPICS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 DURATIONS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -150,6 +150,11 @@ class Monitor:
         self.capacity_forecasts = self._counter(
             "capacity_forecasts_total", "capacity-forecasts records.", "service"
         )
+        self.capacity_batches_unreadable = self._counter(
+            "capacity_batches_unreadable_total",
+            "Batches that the sum over partitions went over, intact and undecodable.",
+            "topic",
+        )
         self.desired_replicas = self._gauge(
             "desired_replicas", "Replicas last asked for, by level of caution.", "service", "level"
         )
@@ -161,6 +166,8 @@ class Monitor:
         self.withheld_decisions = self._counter(
             "withheld_decisions_total", "Decisions not emitted, by reason.", "kind", "reason"
         )
+        for topic in (CAPACITY_SHARES, CAPACITY_FORECASTS):
+            self.capacity_batches_unreadable.labels(topic)
         for kind in Decision:
             self.expired_decisions.labels(kind)
 

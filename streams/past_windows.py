@@ -3,13 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
+from streams.codec import published
 from streams.errors import UNREADABLE
 from streams.records import SKU_BYTES_MAX, DemandWindow
 
 _INT64_MAX: Final = 2**63 - 1
-_DECODER: Final = msgspec.json.Decoder(DemandWindow)
 
 
 def readable_windows(values: Iterable[bytes]) -> list[DemandWindow]:
@@ -21,7 +19,7 @@ def readable_windows(values: Iterable[bytes]) -> list[DemandWindow]:
 
 def _window(value: bytes) -> DemandWindow | None:
     try:
-        window = _DECODER.decode(value)
+        window = published.WINDOW.decode(value)
     except UNREADABLE:
         return None
     if len(window.sku.encode()) > SKU_BYTES_MAX or window.sku.startswith("\0"):

@@ -65,6 +65,11 @@ class _Core(msgspec.Struct, frozen=True):
     history: list[tuple[int, Offset]]
 
 
+# So that `convert` knows the type: msgspec 0.22 crashes where threads are the first to use one at
+# the same time.
+msgspec.json.Decoder(_Core)
+
+
 class Pipeline:
     """One partition number of every topic keyed by SKU."""
 

@@ -3,7 +3,7 @@ marker, the cuts, and the dead letters of SKUs that were not admitted.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -73,10 +73,14 @@ class _Head(msgspec.Struct, frozen=True):
     reason: str
 
 
+# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
+_HEAD: Final = msgspec.json.Decoder(_Head)
+
+
 def _head(value: bytes | None) -> _Head | None:
     """None unless the dead letter is of a record whose SKU was not admitted."""
     try:
-        head = msgspec.json.decode(value or b"", type=_Head)
+        head = _HEAD.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # the comparison will say so
     return head if head.reason in NOT_ADMITTED else None

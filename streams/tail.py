@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from streams import topics
+from streams.codec import published
 from streams.codec.plain import Record
 from streams.errors import UNREADABLE, ConfigurationError
 from streams.records import (
@@ -80,9 +81,9 @@ def run_tail(
 
 def line(topic: str, partition: int, record: Record) -> Text:
     """One record for people. One that cannot be read is shown as bytes, not hidden."""
-    shape, describe, style = _SHAPES[topic]
+    decoder, describe, style = _SHAPES[topic]
     try:
-        parts = describe(msgspec.json.decode(record.value or b"", type=shape))
+        parts = describe(decoder.decode(record.value or b""))
     except UNREADABLE as error:
         why = f"unreadable: {record.unreadable or error}"
         parts = ("", f"{topic}-{partition} @ {record.offset}", why, repr(record.value)[:200])
@@ -177,14 +178,14 @@ def _refused(one: Refused) -> Parts:
     return "", f"{one.topic}-{one.partition} @ {one.offset}", one.reason, one.detail
 
 
-_SHAPES: Final[dict[str, tuple[Any, Callable[[Any], Parts], str]]] = {
-    topics.RESTOCK_EVENTS: (RestockEvent, _restock, "green"),
-    topics.PRICE_ADJUSTMENTS: (PriceAdjustment, _price, "magenta"),
-    topics.CAPACITY_FORECASTS: (CapacityForecast, _capacity, "blue"),
-    topics.DEMAND_FORECASTS: (DemandForecast, _forecast, "cyan"),
-    topics.DEMAND_WINDOWS: (DemandWindow, _window, ""),
-    topics.LATE_EVENTS: (Refused, _refused, "yellow"),
-    topics.DEAD_LETTERS: (Refused, _refused, "red"),
+_SHAPES: Final[dict[str, tuple[msgspec.json.Decoder[Any], Callable[[Any], Parts], str]]] = {
+    topics.RESTOCK_EVENTS: (published.RESTOCK, _restock, "green"),
+    topics.PRICE_ADJUSTMENTS: (published.PRICE, _price, "magenta"),
+    topics.CAPACITY_FORECASTS: (published.CAPACITY, _capacity, "blue"),
+    topics.DEMAND_FORECASTS: (published.FORECAST, _forecast, "cyan"),
+    topics.DEMAND_WINDOWS: (published.WINDOW, _window, ""),
+    topics.LATE_EVENTS: (published.REFUSED, _refused, "yellow"),
+    topics.DEAD_LETTERS: (published.REFUSED, _refused, "red"),
 }
 _LABELS: Final = {
     topics.RESTOCK_EVENTS: "restock",

@@ -58,6 +58,10 @@ class Sku(msgspec.Struct):
     sku: str
 
 
+# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
+_SKU: Final = msgspec.json.Decoder(Sku)
+
+
 def run_rekey(
     settings: Settings, source_prefix: str, target_prefix: str, json_output: bool = False
 ) -> int:
@@ -241,7 +245,7 @@ def sku_of(value: bytes | None) -> bytes | None:
     if value is None:
         return None
     try:
-        return msgspec.json.decode(value, type=Sku).sku.encode() or None
+        return _SKU.decode(value).sku.encode() or None
     except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError):
         return None
 

@@ -36,6 +36,7 @@ _COLON: Final = re.compile(rb"\s*:\s*")
 _SCALAR: Final = re.compile(rb"[^\s,\]}]+")
 _QUOTES_USER: Final = re.compile(r"user[\W_]*id|\\u", re.IGNORECASE)  # \u: a name still escaped
 _PERHAPS_USER: Final = re.compile(rb"user|\\u", re.IGNORECASE)
+_TEXT: Final = msgspec.json.Decoder(str)
 _BROKEN: Final = re.compile(rb"""[^\s"'{},:=\[\]]++|[:=]""")
 _BROKEN_BYTES_MAX: Final = 131_072  # as much as FLASHCAST_DEAD_LETTER_BYTES_MAX can ask for
 
@@ -131,7 +132,7 @@ def _names_nothing_of_ours(name: bytes, depth: int) -> bool:
 
 def _text(token: bytes) -> str:
     """A JSON text without its quotes and escapes."""
-    return msgspec.json.decode(token, type=str)
+    return _TEXT.decode(token)
 
 
 def _spans(value: bytes, goes: Callable[[bytes, int], bool]) -> tuple[list[_Span], bool]:

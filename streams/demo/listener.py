@@ -1,15 +1,21 @@
 """Reads what flashcast answers while a demo runs, and counts it."""
 
+import asyncio
 from collections import Counter
 from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams import topics
+from streams.codec import published
+from streams.codec.plain import Record
 from streams.demo.scoring import Collected
-from streams.fetching import client_options, isolation_level
+from streams.fetch_seam import in_place, seam_problem
+from streams.fetching import Drain, client_options, isolation_level
+from streams.log_reader import records_of
 from streams.records import (
     CapacityForecast,
     DemandForecast,
@@ -19,14 +25,16 @@ from streams.records import (
 )
 from streams.settings import Settings
 
+log = structlog.get_logger("flashcast.demo")
+
 Decision = RestockEvent | PriceAdjustment | CapacityForecast
 
-_TYPES: Final[dict[str, type]] = {
-    topics.DEMAND_WINDOWS: DemandWindow,
-    topics.DEMAND_FORECASTS: DemandForecast,
-    topics.RESTOCK_EVENTS: RestockEvent,
-    topics.PRICE_ADJUSTMENTS: PriceAdjustment,
-    topics.CAPACITY_FORECASTS: CapacityForecast,
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    topics.DEMAND_WINDOWS: published.WINDOW,
+    topics.DEMAND_FORECASTS: published.FORECAST,
+    topics.RESTOCK_EVENTS: published.RESTOCK,
+    topics.PRICE_ADJUSTMENTS: published.PRICE,
+    topics.CAPACITY_FORECASTS: published.CAPACITY,
 }
 _COUNTED_ONLY: Final = (topics.LATE_EVENTS, topics.DEAD_LETTERS)
 
@@ -34,11 +42,12 @@ _COUNTED_ONLY: Final = (topics.LATE_EVENTS, topics.DEAD_LETTERS)
 class Listener:
     """`async with Listener(settings) as listener:`; `take` gives the decisions that are new.
 
-    A record seen before (the same key and origin; only `at_least_once` repeats any) is dropped.
+    A record seen before (the same key and origin; only `at_least_once` repeats any) is dropped. A
+    batch that is unreadable is counted as such, named and gone over.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        seam_problem()  # puts the seam in place, if it can be
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
             isolation_level=isolation_level(settings),
@@ -46,10 +55,8 @@ class Listener:
             enable_auto_commit=False,
             fetch_max_wait_ms=50,
         )
-        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
-            name: msgspec.json.Decoder(type_) for name, type_ in _TYPES.items()
-        }
-        self._logical = {settings.topic(name): name for name in (*_TYPES, *_COUNTED_ONLY)}
+        self._logical = {settings.topic(name): name for name in (*_DECODERS, *_COUNTED_ONLY)}
+        self._drain = Drain(self._consumer, self._logical.__getitem__, raw=in_place())
         self._seen: set[tuple[str, str, int]] = set()
         self.counts: Counter[str] = Counter()
         self.collected = Collected()
@@ -79,17 +86,32 @@ class Listener:
     async def take(self, timeout_ms: int) -> list[Decision]:
         """Decisions that came within `timeout_ms`; all else is kept for the summary."""
         decisions: list[Decision] = []
-        fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=20_000)
-        for place, records in fetched.items():
-            name = self._logical[place.topic]
-            for record in records:
-                self.counts[name] += 1
-                if name not in _COUNTED_ONLY and (new := self._take_in(name, record.value)):
+        await self._drain.wait(timeout_ms / 1_000)
+        drained = await self._drain.take()
+        for fetch in drained.fetches:
+            for record in await asyncio.to_thread(records_of, fetch):
+                new = self._take_in(fetch.topic, fetch.partition, record)
+                if new is not None:
                     decisions.append(new)
+        if drained.error is not None:
+            raise drained.error
         return decisions
 
-    def _take_in(self, name: str, value: bytes) -> Decision | None:
-        record: Any = self._decoders[name].decode(value)
+    def _take_in(self, name: str, partition: int, record: Record) -> Decision | None:
+        if record.unreadable is not None:
+            self.counts["unreadable"] += 1
+            log.warning(
+                "a batch is unreadable, gone over",
+                topic=name,
+                partition=partition,
+                why=record.unreadable,
+            )
+            return None
+        self.counts[name] += 1
+        return None if name in _COUNTED_ONLY else self._decision(name, record.value or b"")
+
+    def _decision(self, name: str, value: bytes) -> Decision | None:
+        record: Any = _DECODERS[name].decode(value)
         origin_ms = getattr(record, "origin_ms", 0) or getattr(record, "bucket_start_ms", 0)
         if isinstance(record, CapacityForecast):
             return record

@@ -78,6 +78,7 @@ def run_demo(skus: int, seed: int, minutes: float, json_output: bool) -> int:
         "events_per_s": round(sale.published / max(sale.seconds, 1e-9)),
         "outputs": {name: sale.listener.counts[name] for name in topics.OUTPUT_TOPICS},
         "repeated": sale.listener.counts["repeated"],
+        "unreadable": sale.listener.counts["unreadable"],
         "worker": metrics,
         "forecasts": [asdict(one) for one in scores],
         "with_decisions": asdict(shop.summary()),

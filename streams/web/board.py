@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 
 from streams import topics
+from streams.codec import published
 from streams.errors import UNREADABLE
 from streams.records import (
     HORIZONS_MS,
     CapacityForecast,
-    DemandForecast,
     DemandWindow,
     HorizonForecast,
     PriceAdjustment,
@@ -47,6 +47,10 @@ class RefusedHead(msgspec.Struct, frozen=True):
     offset: int
     reason: str
     detail: str
+
+
+# Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.
+_REFUSED_HEAD: Final = msgspec.json.Decoder(RefusedHead)
 
 
 @dataclass(slots=True)
@@ -153,7 +157,7 @@ class Board:
         return state
 
     def _window(self, value: bytes, partition: int) -> None:
-        window = msgspec.json.decode(value, type=DemandWindow)
+        window = published.WINDOW.decode(value)
         state = self._sku(window.sku)
         if state is not None:
             if window.bucket_start_ms <= state.last_bucket_ms:
@@ -191,7 +195,7 @@ class Board:
         state.in_stock_share = window.in_stock_ms / max(window.bucket_ms, 1)
 
     def _forecast(self, value: bytes, _: int) -> None:
-        forecast = msgspec.json.decode(value, type=DemandForecast)
+        forecast = published.FORECAST.decode(value)
         self.totals.forecasts += 1
         self.totals.fallbacks += forecast.fallback is not None
         state = self._sku(forecast.sku)
@@ -217,7 +221,7 @@ class Board:
         known[:] = (one.mean, one.p05, one.p50, one.p95)
 
     def _restock(self, value: bytes, _: int) -> None:
-        restock = msgspec.json.decode(value, type=RestockEvent)
+        restock = published.RESTOCK.decode(value)
         state = self._sku(restock.sku)
         if state is not None:
             if any(one.origin_ms == restock.origin_ms for one in state.restocks):
@@ -230,7 +234,7 @@ class Board:
         self.restocks.append(restock)
 
     def _price(self, value: bytes, _: int) -> None:
-        price = msgspec.json.decode(value, type=PriceAdjustment)
+        price = published.PRICE.decode(value)
         state = self._sku(price.sku)
         if state is not None:
             if any(one.origin_ms == price.origin_ms for one in state.prices):
@@ -241,7 +245,7 @@ class Board:
         self.prices.append(price)
 
     def _capacity(self, value: bytes, _: int) -> None:
-        forecast = msgspec.json.decode(value, type=CapacityForecast)
+        forecast = published.CAPACITY.decode(value)
         held = self.capacity.get(forecast.service)
         if held is None:
             if len(self.capacity) >= SERVICES_MAX:
@@ -256,13 +260,13 @@ class Board:
         held.append(forecast)
 
     def _late(self, value: bytes, _: int) -> None:
-        refused = msgspec.json.decode(value, type=RefusedHead)
+        refused = _REFUSED_HEAD.decode(value)
         self.totals.late += 1
         self.refused.append(("late", refused))
         _count(self.late_by_topic, refused.topic)
 
     def _dead_letter(self, value: bytes, _: int) -> None:
-        refused = msgspec.json.decode(value, type=RefusedHead)
+        refused = _REFUSED_HEAD.decode(value)
         self.totals.dead_letters += 1
         self.refused.append(("dead letter", refused))
         _count(self.dead_by_reason, refused.reason)

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from streams.codec import published
 from streams.codec.plain import Record
 from streams.errors import ConfigurationError
 from streams.records import CapacityForecast
@@ -53,7 +54,7 @@ class CapacityFeed:
         if value is None:
             return
         try:
-            forecast = msgspec.json.decode(value, type=CapacityForecast)
+            forecast = published.CAPACITY.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("a capacity-forecasts record cannot be read, skipped", error=str(error))
             return

@@ -50,3 +50,14 @@ def test_the_image_installs_from_the_lock_alone() -> None:
     text = (ROOT / "deploy/Dockerfile").read_text()
     for line in re.findall(r"pip install.*", text):
         assert "--require-hashes" in line or "--no-deps" in line, line
+
+
+def test_the_image_compiles_the_kernels_of_the_modules_that_it_runs() -> None:
+    """Numba finds a kernel again by its module's path and time: `python -m` in the folder of the
+    sources takes those, and a layer's times are whole seconds.
+    """
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    before, compiling = text.split("python -m streams.warm_up")[0], text.count("streams.warm_up")
+    assert compiling == 1
+    assert re.findall(r"^WORKDIR (.*)$", before, re.MULTILINE)[-1] == "/"
+    assert before.rindex("touch -d") > before.rindex("pip install")

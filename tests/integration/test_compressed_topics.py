@@ -14,10 +14,15 @@ from sales import publish_sale
 from worker_process import WorkerProcess, reconciled
 
 from streams import topics
+from streams.capacity_sum import CapacitySum
+from streams.cluster import Cluster
 from streams.codec.plain import CODEC_MASK, batch_at
 from streams.codec.write import RecordBatch, encode_records
+from streams.demo.listener import Listener
 from streams.embedded import EmbeddedBroker
 from streams.errors import CodecError
+from streams.monitor import Monitor
+from streams.records import CapacityForecast, CapacityShare
 from streams.schema_examples import EXAMPLES
 from streams.settings import Settings
 from streams.tail import run_tail
@@ -151,11 +156,15 @@ def spoilt(embedded: EmbeddedBroker, tmp_path: Path, codec: str) -> Settings:
         processing_guarantee="at_least_once",
     )
     create_topics(made)
-    torn = RecordBatch(b"torn" * 20, 3, CODECS[codec])
     for topic, value in ((topics.DEAD_LETTERS, LETTER), (topics.CLICKS, EVENT % 1)):
-        batches = [*batches_of([value] * 10), torn, *batches_of([value] * 10)]
+        batches = [*batches_of([value] * 10), torn(codec), *batches_of([value] * 10)]
         asyncio.run(publish(made, topic, batches))
     return made
+
+
+def torn(codec: str) -> RecordBatch:
+    """Three records under a right checksum, whose codec finds none."""
+    return RecordBatch(b"torn" * 20, 3, CODECS[codec])
 
 
 @pytest.mark.embedded
@@ -184,3 +193,73 @@ def test_rekey_refuses_a_batch_that_is_unreadable_and_names_it(
     prefix = spoilt.topic_prefix
     with pytest.raises(CodecError, match=rf"clicks/0: offsets 10 to 12: .*\({codec}\)"):
         run_rekey(spoilt, prefix, prefix + "new-", json_output=True)
+
+
+@pytest.mark.embedded
+def test_the_listener_counts_a_batch_that_is_unreadable_and_goes_on(spoilt: Settings) -> None:
+    async def counted() -> dict[str, int]:
+        async with Listener(spoilt) as listener, asyncio.timeout(30):
+            while listener.counts[topics.DEAD_LETTERS] < 20:
+                assert await listener.take(100) == []
+            return dict(listener.counts)
+
+    assert asyncio.run(counted()) == {topics.DEAD_LETTERS: 20, "unreadable": 1}
+
+
+def share(bucket_start_ms: int) -> bytes:
+    made = CapacityShare(
+        partition=0,
+        bucket_start_ms=bucket_start_ms,
+        bucket_ms=10_000,
+        observed=[30, 20, 10],
+        horizons_ms=[60_000],
+        mean_per_s=[[3.0, 2.0, 1.0]],
+        variance_per_s2=[[3.0, 2.0, 1.0]],
+        model_version="none",
+    )
+    return msgspec.json.encode(made)
+
+
+@pytest.mark.embedded
+def test_the_capacity_sum_goes_over_batches_that_are_unreadable_and_counts_them(
+    embedded: EmbeddedBroker, tmp_path: Path, codec: str
+) -> None:
+    settings = fresh_settings(
+        embedded.bootstrap_servers,
+        tmp_path / "data",
+        partitions=1,
+        processing_guarantee="at_least_once",
+        clock="event",
+    )
+    create_topics(settings)
+    before: CapacityForecast = EXAMPLES[topics.CAPACITY_FORECASTS]
+    told = [
+        msgspec.json.encode(msgspec.structs.replace(before, service=name, as_of_ms=NOW_MS))
+        for name in ("another", settings.services[0].name)
+    ]
+    for topic, values in (
+        (topics.CAPACITY_FORECASTS, told),
+        (topics.CAPACITY_SHARES, [share(NOW_MS), share(NOW_MS + 10_000)]),
+    ):
+        batches = [*batches_of(values[:1]), torn(codec), *batches_of(values[1:])]
+        asyncio.run(publish(settings, topic, batches))
+    monitor, made = asyncio.run(summed(settings, NOW_MS + 20_000))
+    for topic in (topics.CAPACITY_FORECASTS, topics.CAPACITY_SHARES):
+        counter = "flashcast_capacity_batches_unreadable_total"
+        assert monitor.registry.get_sample_value(counter, {"topic": topic}) == 1
+    assert made[0].reason != "first forecast of this service"  # the last one was read
+
+
+async def summed(settings: Settings, as_of_ms: int) -> tuple[Monitor, list[CapacityForecast]]:
+    """What a sum publishes until the forecast for `as_of_ms`."""
+    monitor, found, failures = Monitor(process=False), [], list[Exception]()
+    summing = CapacitySum(settings, Cluster(settings), 1, lambda _: True, monitor, failures.append)
+    summing.start()
+    try:
+        async with Listener(settings) as listener, asyncio.timeout(30):
+            while not found or found[-1].as_of_ms < as_of_ms:
+                found += await listener.take(100)
+                assert not failures
+    finally:
+        await summing.stop()
+    return monitor, found[2:]
