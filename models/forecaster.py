@@ -23,7 +23,7 @@ from models.features import ASKED, FEATURES, HORIZONS, KINDS, LOAD_LEADS, Bucket
 from models.gru import ANSWERS, DEMAND_ANSWERS, Network
 from models.host_runner import HostRunner
 from models.memory import HORIZONS_TRACKED, ForecastMemory
-from models.negative_binomial import dispersion_of, nb_quantile_at
+from models.negative_binomial import dispersion_of, nb_cdf, nb_quantile_at
 from models.prediction import Prediction, at_horizon, load_window_ms
 from models.row_state import HORIZONS_MS, Asked
 from models.weights_file import ModelCard, load_weights
@@ -170,6 +170,7 @@ def warm_up() -> None:
         forecaster.step([(memory, rows, inputs)])
         made = forecaster.predict([(memory, rows, start_ms + 60_000, rows - 1)])
         at_horizon(made[0], rows)
+    nb_cdf(zero, zero + 1, zero + 1)  # as the calibration asks, once a truth is known
 
 
 def _unpacked(answer: Array, bucket_ms: int) -> tuple[Array, Array, Array, Array]:

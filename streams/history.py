@@ -61,6 +61,8 @@ class History:
 
     def push(self, rows: Int64s, bucket_start_ms: Int64s, units: Int64s) -> None:
         """Enter closed buckets, int64 [n] each; what a row has already, or older, is skipped."""
+        # a column with gaps would have the kernel compiled once more, in the path of events
+        units = np.ascontiguousarray(units)
         push_history(rows, bucket_start_ms // self._bucket_ms, units, self._arrays)
 
     def units_between(self, rows: Int64s, from_ms: int) -> Int64s:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,11 @@ def settings(kafka: Kafka, tmp_path: Path, codec: str) -> Settings:
 
 
 async def publish(settings: Settings, topic: str, batches: list[RecordBatch]) -> None:
-    """Into partition 0, as they are."""
+    """Into partition 0, as they are; now, or the broker's retention takes them."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
     await producer.start()
     for batch in batches:
-        builder = batch.builder(NOW_MS, transactional=False)
+        builder = batch.builder(time.time_ns() // 1_000_000, transactional=False)
         await (await producer.send_batch(builder, settings.topic(topic), partition=0))
     await producer.stop()
 
