@@ -270,11 +270,11 @@ class Pipeline:
     def asks(self, origin: Origin, now_ms: int) -> bool:
         """Whether the forecaster is to be asked at an origin: not when all would be too late."""
         self.windows.dirty[origin.rows] = True  # they no longer wait for this origin
+        self._closed_since_take = True
         return self.memory is not None and self.decider.in_time(origin, now_ms)
 
     def decide(self, origin: Origin, prediction: Prediction, now_ms: int) -> None:
         """Emit forecasts and decisions of the SKUs that were active since the last origin."""
-        self._closed_since_take = True
         self.decider.decide(origin, prediction, self.skus.names, now_ms)
 
     # -- checkpoints
@@ -297,7 +297,8 @@ class Pipeline:
     @property
     def pending(self) -> bool:
         """Whether a checkpoint would hold anything new."""
-        return bool(self.outbox) or bool(self._cuts) or self.offsets() != self._taken_offsets
+        new = bool(self.outbox) or bool(self._cuts) or self._closed_since_take
+        return new or self.offsets() != self._taken_offsets
 
     @property
     def closing_pending(self) -> bool:
