@@ -207,6 +207,24 @@ def test_decisions_out_of_date_are_counted_and_not_emitted(forecaster: Forecaste
     assert core.pipeline.decider.counts["expired_forecast"] > 0
 
 
+def test_an_origin_at_which_all_is_out_of_date_belongs_to_a_checkpoint(
+    forecaster: Forecaster,
+) -> None:
+    core = Core(load(clock="wall", partitions=1), a_sale(seed=3), forecaster)
+    feed_all(core)
+    late_ms = START_MS + 86_400_000
+    while core.pipeline.work(0, late_ms):
+        pass
+    counts, expired = core.pipeline.decider.counts, 0
+    while core.batcher.tick([core.pipeline], late_ms):
+        assert core.pipeline.pending
+        core.checkpoint()
+        if counts["expired_forecast"] > expired:
+            expired = counts["expired_forecast"]
+            assert core.marker.core["decider"]["counts"]["expired_forecast"] == expired
+    assert expired
+
+
 def test_the_core_stops_when_outputs_are_not_taken_and_goes_on_when_they_are() -> None:
     log = a_sale(seed=5, events=40_000, skus=1_000)
     core = Core(load(partitions=1, outputs_bytes_max=2**20), log)
