@@ -326,7 +326,7 @@ def main() -> None:
         bench.steady(now_ms)
         bench.catching_up("catching up", now_ms, options.backlog, 0.0)
         bench.catching_up("slow broker", now_ms, options.backlog, 0.9)
-        bench.slow_model(now_ms, options.backlog)
+        bench.slow_model(now_ms, 3 * options.backlog)
         bench.flood(now_ms - 120_000, options.flood)
     finally:
         cluster.stop(kill=True)
