@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-UNIT: Final = 2.0**-32
-FIGURE_MAX: Final = 2.0**12  # of one SKU: 2^18 of them stay within 63 bits
+# 2^24 SKUs, more than FLASHCAST_SKUS_MAX can ask for, stay within 63 bits
+UNIT: Final = 2.0**-28
+FIGURE_MAX: Final = 2.0**10  # of one SKU
 FIGURES: Final = 5  # precision bb, bg, gg; precision-weighted b, g
 NONE: Final = -1  # the category of a row that tells of none
 

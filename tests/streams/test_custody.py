@@ -125,10 +125,11 @@ async def test_outputs_that_a_last_checkpoint_took_too_late_are_not_forgotten(
     """Its time ends while it is being taken: it is committed, or the partition is dropped."""
     settings = load(partitions=1, data_dir=tmp_path)
     core, gate = CoreThread(), threading.Event()
-    owned = opened(settings)
+    lives = [opened(settings), opened(settings)]
+    owned = lives[0]
 
     async def open_partition(number: int) -> Owned:
-        return owned
+        return lives.pop(0)
 
     worker = Worker(
         settings, Batcher(None), core, open_partition, QuietGroup(), Monitor(), SystemClock()
