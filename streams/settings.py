@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     sku_retention_ms: int = Field(86_400_000, ge=60_000)  # of event time without a sign of it
 
     # state
-    # between those of closed buckets; what a restart does again at most
+    # between those of closed buckets; twice that where it would come shortly before one closes
     checkpoint_interval_ms: int = Field(5_000, ge=10)
     session_timeout_ms: int = Field(10_000, ge=1_000)
     outputs_bytes_max: int = Field(16 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
