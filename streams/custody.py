@@ -285,7 +285,8 @@ class Custody:
             task.cancel()
         several = list(self.owned.values())
         self.owned.clear()
-        await asyncio.gather(*(one.emitter.stop() for one in several), return_exceptions=True)
+        stops = (one.emitter.stop() for one in several)
+        await asyncio.gather(*stops, *self._opening, return_exceptions=True)
 
 
 def _windows_offset(checkpoint: Checkpoint, result: CommitResult) -> int | None:

@@ -1,5 +1,6 @@
 """Opens one partition: emitter started, state restored, duplicates remembered, inputs placed."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.standby import Standbys
+from streams.state.following import Follower
 from streams.state.marker import Marker
 from streams.state.partition_reader import PartitionReader
 from streams.state.recovery import references, restore, seen_before
@@ -52,6 +54,7 @@ class Opening:
         self._core = core
         self._monitor = monitor
         self._standbys = standbys
+        self._ending: dict[int, asyncio.Task[None]] = {}  # openings that came to nothing
 
     async def open(self, partition: int) -> Owned:
         """The partition as its last checkpoint left it, ready to be offered fetches.
@@ -64,6 +67,8 @@ class Opening:
                 "worker started: keys have moved. Copy the topics with `flashcast topics rekey`, "
                 "and start anew under another FLASHCAST_APPLICATION"
             )
+        if partition in self._ending:
+            await asyncio.wait([self._ending[partition]])
         standby = None if self._standbys is None else self._standbys.promoted(partition)
         emitter = emitter_for(self._settings, self._outside, partition)
         try:
@@ -72,10 +77,17 @@ class Opening:
                 warm = standby.warm if standby is not None and standby.given else None
                 return await self._assembled(emitter, reader, restored, warm)
         except BaseException:
-            if self._standbys is not None and standby is not None and not standby.given:
-                self._standbys.put_back(standby)
-            await emitter.stop()
+            ending = asyncio.create_task(self._let_go(emitter, standby), name="opening-ends")
+            self._ending[partition] = ending
+            ending.add_done_callback(lambda _: self._ending.pop(partition))
+            await asyncio.shield(ending)  # whole, even when cancelled once more
             raise
+
+    async def _let_go(self, emitter: Emitter, standby: Follower | None) -> None:
+        await emitter.stop()  # it may have the local copy of what was kept
+        if self._standbys is not None and standby is not None:
+            await self._core(_nothing)  # what a cancelled call had begun there has ended
+            await self._standbys.put_back(standby)
 
     async def _assembled(
         self, emitter: Emitter, reader: PartitionReader, restored: Restored, warm: Warm | None
@@ -139,6 +151,10 @@ class Opening:
             events_remembered=remembered,
             first_start=restored.marker is None,
         )
+
+
+def _nothing() -> None:
+    pass
 
 
 def _source(restored: Restored) -> TakeoverFrom:

@@ -76,9 +76,12 @@ class Running:
         crashed = app.crash_reason
         for task in ends:
             task.cancel()
-        leaving = asyncio.gather(
-            summing.stop(), standbys.close(), app.stop(), return_exceptions=True
-        )
+
+        async def leave() -> None:
+            await asyncio.gather(summing.stop(), app.stop(), return_exceptions=True)
+            await standbys.close()  # after the openings that go back to them
+
+        leaving = asyncio.create_task(leave(), name="leave")
         done, _ = await asyncio.wait([leaving], timeout=STOP_TIMEOUT_S)
         self.ended = bool(done)
         starting.cancel()

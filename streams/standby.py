@@ -73,9 +73,17 @@ class Standbys:
         self._report()
         return follower
 
-    def put_back(self, follower: Follower) -> None:
-        """It could not be taken over just now; `keep`, or the next attempt, goes on with it."""
+    async def put_back(self, follower: Follower) -> None:
+        """It could not be taken over just now, or was for nothing; `keep`, or the next attempt,
+        goes on with it. Nobody touches it any more.
+        """
+        if not follower.begun or follower.partition in self._followers:
+            await follower.close()
+            return
+        if follower.given:
+            await follower.take_back()
         self._followers[follower.partition] = follower
+        self._report()
 
     async def close(self) -> None:
         """Let go of everything."""

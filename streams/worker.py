@@ -139,8 +139,9 @@ class Worker:
 
     # -- assignments
 
-    async def take_over(self, partitions: set[int], generation: int) -> None:
-        """These partitions are ours now. Returns when all are restored and can be fetched.
+    async def take_over(self, partitions: set[int], generation: int) -> bool:
+        """These partitions are ours now. True when all are restored and can be fetched, False when
+        another change of the assignment, or the end of this worker, came first.
 
         One that was ours in the generation before goes on from memory: nobody else had it.
         """
@@ -155,12 +156,14 @@ class Worker:
             else:
                 await custody.drop(owned)
         await custody.restore_all(partitions - custody.owned.keys(), term)
-        if custody.term == term:
-            custody.see_who_is_ahead()
-            self._flowing = True
-            self._answered_ms = self._clock.monotonic_ms()
-            custody.changed.set()
-            log.info("assigned", partitions=sorted(partitions), generation=generation)
+        if custody.term != term:
+            return False
+        custody.see_who_is_ahead()
+        self._flowing = True
+        self._answered_ms = self._clock.monotonic_ms()
+        custody.changed.set()
+        log.info("assigned", partitions=sorted(partitions), generation=generation)
+        return True
 
     async def hand_over(self, timeout_s: float | None = None) -> None:
         """Partitions may go to others: a last checkpoint of each, while they are still ours.

@@ -184,12 +184,12 @@ class Member:
             f"{self.name}: assigned {sorted(numbers)}, generation {generation}"
             + (f", keeps {sorted(standbys)} warm" if standbys else "")
         )
-        await self.worker.take_over(numbers, generation)
+        complete = await self.worker.take_over(numbers, generation)
         if self._generation == generation:
             await self.seek(self.worker.positions())
             self._flowing = True
         async with self._keeping:
-            if self._generation == generation:
+            if complete and self._generation == generation:
                 await self._standbys.keep(standbys - numbers)
 
     async def _commit_offsets(self) -> None:

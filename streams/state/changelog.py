@@ -88,6 +88,7 @@ class Image:
     identity_offset: int = -1
     begun: dict[bytes, bytes | None] = field(default_factory=dict)
     begun_offset: int = -1
+    mended: set[bytes] = field(default_factory=set)  # rows that the log's end does not show
     ignored: int = 0  # records without a key, or under a reserved key that this release ignores
 
     def apply(self, records: Iterable[tuple[int, bytes | None, bytes | None]]) -> list[Change]:

@@ -53,6 +53,7 @@ class Follower:
         self._outside = outside
         self._thread = thread
         self._copy: LocalCopy | None = None
+        self._lent: LocalCopy | None = None  # the copy, while it is the taker's
         self._caught_up_ms = outside.clock.monotonic_ms()
 
     @property
@@ -194,10 +195,27 @@ class Follower:
         await self._thread(self.warm.settle)
         self.given = True
         copy, self._copy = self._copy, None
+        self._lent = copy
         return Rebuilt(self.warm.image, copy, copy is not None, None, records)
+
+    async def take_back(self) -> None:
+        """What was given, from a taker that stopped before it had processed anything and touches
+        none of it any more; following goes on where it was.
+        """
+        self.given = False
+        copy, self._lent = self._lent, None
+        if copy is None:
+            return
+        try:
+            await self._thread(copy.open)
+        except StateError as error:
+            log.info("no local copy is kept", partition=self.partition, reason=str(error))
+        else:
+            self._copy = copy
 
     async def close(self) -> None:
         """Lets go of the local copy, for whoever opens it next."""
+        self.begun = False
         copy, self._copy = self._copy, None
         if copy is not None:
             await self._thread(copy.abandon)

@@ -55,6 +55,7 @@ async def mend(
         partition=reader.partition,
         skus=_named(sorted(newest)),
     )
+    image.mended |= newest.keys()
     for key, value in newest.items():
         if value is None:
             del image.rows[key]

@@ -189,14 +189,13 @@ async def _intact_rows(
     if found.intact:
         return await asyncio.to_thread(snapshot.joined, list(image.rows.values())), ()
     rows, bad = await asyncio.to_thread(snapshot.stack, list(image.rows.values()))
-    if not bad:
-        return rows, ()
-    names = list(image.rows)
-    corrupt = {names[index] for index in bad}
-    await mend(reader, bounds[topics.CHANGELOG], image, corrupt, settings.topic(topics.CHANGELOG))
-    rows, bad = await asyncio.to_thread(snapshot.stack, list(image.rows.values()))
-    assert not bad, "mended rows are intact"
-    return rows, tuple(sorted(corrupt & image.rows.keys()))
+    if bad:
+        names, changelog = list(image.rows), settings.topic(topics.CHANGELOG)
+        corrupt = {names[index] for index in bad}
+        await mend(reader, bounds[topics.CHANGELOG], image, corrupt, changelog)
+        rows, bad = await asyncio.to_thread(snapshot.stack, list(image.rows.values()))
+        assert not bad, "mended rows are intact"
+    return rows, tuple(sorted(image.mended & image.rows.keys()))
 
 
 def _live_cuts(

@@ -109,6 +109,48 @@ async def test_a_standby_hands_over_what_a_restore_would_have_found(
     assert contents(cold)[:3] == contents(warm)[:3] == contents(from_copy)[:3]
 
 
+async def test_what_was_handed_over_for_nothing_is_kept_on_and_handed_over_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    await fill_inputs(settings, 9)
+    owner = emitter_of(settings)
+    await restored(settings, owner)
+    await owner.commit(closed(1, SKUS, 2))
+    other = settings.model_copy(update={"data_dir": tmp_path / "other"})
+    async with standing_by(settings, other.data_dir) as (standbys, monitor):
+        await standbys.keep({PARTITION})
+        await caught_up(monitor)
+        for step in (2, 3):
+            follower = standbys.promoted(PARTITION)
+            assert follower is not None
+            taker = emitter_of(other)
+            async with Cluster(other).reader(PARTITION) as reader:
+                warm = await restore(other, Cluster(other), taker, reader, follower)
+            assert warm.stats.standby_used
+            assert warm.stats.copy_used
+            await taker.stop()
+            await standbys.put_back(follower)
+            await owner.stop()
+            owner = emitter_of(settings)
+            await restored(settings, owner)
+            await owner.commit(closed(step, SKUS[:step], 3 + step))
+            await standbys.keep({PARTITION})
+            await caught_up(monitor)
+        follower = standbys.promoted(PARTITION)
+        assert follower is not None
+        taker = emitter_of(other)
+        async with Cluster(other).reader(PARTITION) as reader:
+            warm = await restore(other, Cluster(other), taker, reader, follower)
+        rows = follower.warm.skus.insert_all([b"S0", b"S2", b"S20"])
+        units = follower.warm.history.of(rows).units
+        assert units.sum(axis=1).tolist() == [1 + 2 + 3, 1 + 3, 1]
+    await taker.stop()
+    await owner.stop()
+    from_copy = await taken(other)
+    assert from_copy.stats.copy_used
+    assert contents(from_copy)[:3] == contents(warm)[:3]
+
+
 async def spoil_marker(settings: Settings, partition: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
     await producer.start()

@@ -70,10 +70,11 @@ class Collector:
     def committed(self) -> dict[tuple[str, int], int]:
         return {name: at for name, at in self.positions().items() if at}
 
-    async def take_over(self, partitions: set[int], generation: int) -> None:
+    async def take_over(self, partitions: set[int], generation: int) -> bool:
         self.assigned = set(partitions)
         self.assignments.append(set(partitions))
         self.changed.set()
+        return True
 
     async def hand_over(self) -> None:
         self.assigned = set()
