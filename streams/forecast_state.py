@@ -22,10 +22,25 @@ Bytes = NDArray[np.uint8]
 
 STATE_BYTES: Final = 512
 VERSION: Final = 1
-_INTEGERS: Final = {  # lowest and highest
+SUM_MAX: Final = 2.0**63  # of events or units, discounted
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {  # lowest and highest that an honest row has
+    "level_sums": (0, SUM_MAX),
+    "exposure": (0, 1e6),  # buckets
+    "converting": (0, SUM_MAX),
+    "tsb_probability": (0, 1 + 1e-6),
+    "tsb_size": (0, SUM_MAX),
     "last_bucket_ms": (-1, EVENT_TIME_MS_MAX),
-    "due_ms": (-1, 2 * EVENT_TIME_MS_MAX),
     "steps": (0, 2**31 - 1),
+    "last_share": (0, 1),
+    "price_level": (-64, 64),  # a logarithm
+    "sale_ms": (-1, SUM_MAX),
+    "category_level": (-1, SUM_MAX),
+    "failed": (0, 1),
+    "due_ms": (-1, 2 * EVENT_TIME_MS_MAX),
+    "due_sold": (0, SUM_MAX),
+    "due_mean": (0, SUM_MAX),
+    "due_dispersion": (0, SUM_MAX),
+    "hidden": (-1 - 1e-3, 1 + 1e-3),  # a GRU mixes what tanh gave
 }
 
 
@@ -57,9 +72,8 @@ def scatter(memory: "ForecastMemory | None", rows: Ints, state: NDArray[Any]) ->
     sane = np.ones(len(known), np.bool_)
     for name, values in fields.items():
         flat = values.reshape(len(known), math.prod(values.shape[1:]))
-        low, high = _INTEGERS.get(name, (0, 1))
-        good = np.isfinite(flat) if flat.dtype.kind == "f" else (flat >= low) & (flat <= high)
-        sane &= good.all(axis=1)
+        low, high = _BOUNDS[name]
+        sane &= ((flat >= low) & (flat <= high)).all(axis=1)  # which no NaN is
     if not sane.all():
         known = known[sane]
         fields = {name: values[sane] for name, values in fields.items()}

@@ -1,4 +1,5 @@
-"""One target under libFuzzer, which ends the process: `python -m tests.fuzz.one TARGET FOLDER S`.
+"""`python -m tests.fuzz.one TARGET FOLDER SECONDS SEED`: one target under libFuzzer, which ends the
+process.
 
 Run by run.py. What numba compiles is seen by its answers alone, for it cannot be instrumented; with
 NUMBA_DISABLE_JIT=1 the kernels run as plain Python instead, their branches are seen, and every
@@ -28,7 +29,7 @@ def check_memory() -> None:
         setattr(memory, name, getattr(checked_memory, name))
 
 
-def main(name: str, folder: str, seconds: str) -> None:
+def main(name: str, folder: str, seconds: str, seed: str) -> None:
     if INTERPRETED:
         check_memory()
         np.seterr(all="ignore")  # as compiled: what is too large wraps, and x / 0 is no error
@@ -37,7 +38,7 @@ def main(name: str, folder: str, seconds: str) -> None:
         from tests.fuzz.targets import TARGETS
     options = [
         f"-max_total_time={seconds}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={RSS_MB_MAX}",
-        "-max_len=65536", "-seed=20261128", "-print_final_stats=1",
+        "-max_len=65536", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={folder}/find-", folder,
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], TARGETS[name])

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from tests.fuzz.targets import CORPUS, TARGETS
 
+SEED = 20261128
+PROCESS_S = 120  # atheris keeps some 50 kB of each execution
 ROUNDS = {
     "compiled": {"NUMBA_DISABLE_JIT": "0"},
     # a processor that nothing is known of: no checksums by its instruction, which is no Python
@@ -34,22 +36,27 @@ def fuzzed(name: str, kernels: str, seconds: int) -> bool:
     known = (CORPUS / name).glob("*") if (CORPUS / name).is_dir() else ()
     for number, data in enumerate([*target.seeds, *(path.read_bytes() for path in known)]):
         (folder / f"seed-{number}").write_bytes(data)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.one", name, str(folder), str(seconds)],
-        env={**os.environ, **ROUNDS[kernels]},
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    told = done.stdout + done.stderr
-    executions = re.findall(r"number_of_executed_units: (\d+)", told)
-    coverage = re.findall(r"cov: (\d+)", told)
+    executions, coverage, code, told = 0, "?", 0, ""
+    for begin in range(0, seconds, PROCESS_S):  # what one has found, the next begins with
+        lasting = str(min(PROCESS_S, seconds - begin))
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.fuzz.one", name, str(folder), lasting, str(SEED + begin)],
+            env={**os.environ, **ROUNDS[kernels]},
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        code, told = done.returncode, done.stdout + done.stderr
+        executions += sum(map(int, re.findall(r"number_of_executed_units: (\d+)", told)))
+        coverage = (re.findall(r"cov: (\d+)", told) or [coverage])[-1]
+        if code:
+            break
     finds = sorted(map(str, folder.glob("find-*")))
-    shown = f"{(executions or ['?'])[-1]:>10} {(coverage or ['?'])[-1]:>8}"
+    shown = f"{executions:>10} {coverage:>8}"
     print(f"{name:20} {kernels:8} {shown}  {', '.join(finds) or 'none'}", flush=True)
-    if done.returncode:
+    if code:
         print(told[-3_000:], flush=True)
-    return done.returncode == 0
+    return code == 0
 
 
 def campaign(names: list[str], rounds: list[str], seconds: int) -> int:
