@@ -8,7 +8,8 @@ levels V is interpolated with its curvature), prices a grid of `PRICES` from flo
 best price falls as stock rises, and value is unimodal in it, so that each level starts where the
 last one ended. Demand is summed exactly while small, else by three points that have the moments of
 a normal (Gauss-Hermite). A period at one price from one level is a weighted sum of later values,
-whose weights are the same in every period and worked out once.
+whose weights are the same in every period and worked out once. Levels that no demand of the periods
+before can reach from the stock there is are left out.
 """
 
 import math
@@ -122,7 +123,7 @@ def _value(
     and kept: sales, begin and end in `known` [PRICES, n, 3], end 0 where not yet known, and
     `weights` [PRICES, n, n] of n levels.
     """
-    row = weights[k, level]
+    row = weights[k, level, : len(later)]
     if known[k, level, 2] == 0.0:
         sales, begin, end = _weigh(row, means[k], level / per_unit, per_unit)
         known[k, level, 0], known[k, level, 1], known[k, level, 2] = sales, begin, end
@@ -169,6 +170,22 @@ def _worth_left(units: float, useful: float, full: float, rest: float) -> float:
 
 
 @njit
+def _reached(mean: float, per_unit: float, lowest: Ints) -> None:
+    """Fills in the lowest level that a period can begin or end with, [periods] from the last of
+    `lowest`, which is given, back to the first; `mean` is the most that a period can expect.
+    """
+    most = mean + 6.0 * math.sqrt(mean) + 8.0  # beyond the 1e-7 at which `_weigh` ends
+    for period in range(len(lowest) - 2, -1, -1):
+        lowest[period] = max(int(lowest[period + 1] - most * per_unit) - 1, 0)
+
+
+@njit
+def room() -> tuple[Floats, Floats]:
+    """What `solve` works in, whatever it holds; one for all SKUs, as making it takes its time."""
+    return np.empty((PRICES, NODES, 3)), np.empty((PRICES, NODES, NODES))
+
+
+@njit
 def solve(
     stock: float,
     mean: float,
@@ -180,11 +197,13 @@ def solve(
     full: float,
     rest: float,
     periods: int,
+    known: Floats,
+    weights: Floats,
 ) -> tuple[float, float, float]:
     """(best price now, its gain over the current price, expected revenue of the next period).
 
     All in cents. `mean` units are expected over the horizon at `price_now`; units left then are
-    worth `full` each up to demand `useful`, else `rest`.
+    worth `full` each up to demand `useful`, else `rest`. `known` and `weights` are of `room`.
     """
     levels = int(min(stock, NODES - 1.0)) + 1
     levels = max(levels, 2)
@@ -194,19 +213,24 @@ def solve(
     for k in range(PRICES):
         prices[k] = floor + (ceiling - floor) * k / (PRICES - 1)
         means[k] = mean / periods * math.exp(-slope * (prices[k] - price_now))
+    lowest = np.full(periods + 1, levels - 1)
+    _reached(max(means[0], mean / periods), per_unit, lowest)
     later = np.empty(levels)
-    for level in range(levels):
+    for level in range(lowest[0], levels):
         later[level] = _worth_left(level / per_unit, useful, full, rest)
     value = np.empty(levels)
-    known = np.zeros((PRICES, levels, 3))
-    weights = np.empty((PRICES, levels, levels))
-    for _ in range(periods - 1):
-        best = PRICES - 1
+    known[:, :, 2] = 0.0
+    best = first = PRICES // 2  # of the lowest level: where the period before it begins to climb
+    for period in range(1, periods):
         value[0] = later[0]
-        for level in range(1, levels):
+        best = first
+        start = max(lowest[period], 1)
+        for level in range(start, levels):
             best, value[level] = _climb(best, level, prices, means, per_unit, later, known, weights)
+            if level == start:
+                first = best
         later, value = value, later
-    best, highest = _climb(PRICES // 2, levels - 1, prices, means, per_unit, later, known, weights)
+    best, highest = _climb(best, levels - 1, prices, means, per_unit, later, known, weights)
     wanted = prices[best]
     if 0 < best < PRICES - 1:  # the top of the parabola through the three best
         below, _ = _period_value(prices[best - 1], means[best - 1], stock, per_unit, later)
@@ -240,6 +264,7 @@ def best_prices(
     """
     wanted = np.empty(len(stock), np.int64)
     gain = np.zeros(len(stock))
+    known, weights = room()
     for row in range(len(stock)):
         low, high = floor[row], max(ceiling[row], floor[row])
         now, a = price_now[row], slope[row]
@@ -256,12 +281,13 @@ def best_prices(
             after = end_mean[row] - lead_mean[row]
             price, better, revenue = solve(
                 float(stock[row]), lead_mean[row], now, a, low, high, after, cost[row], rest,
-                periods,
+                periods, known, weights,
             )  # fmt: skip
         else:
             price, better, revenue = solve(
-                float(stock[row]), end_mean[row], now, a, low, high, 0.0, rest, rest, periods
-            )
+                float(stock[row]), end_mean[row], now, a, low, high, 0.0, rest, rest, periods,
+                known, weights,
+            )  # fmt: skip
         wanted[row] = round(price)
         gain[row] = better / revenue if revenue > 0.0 else 0.0
     return wanted, gain
