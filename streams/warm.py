@@ -84,6 +84,7 @@ class Warm:
 
     def _free(self, row: int) -> None:
         self.skus.remove(row)
+        self.history.grow(self.skus.capacity)  # SKUs may have come that have no closed bucket yet
         self.history.reset(np.array([row]))
 
     def remember(self, fetch: Fetch) -> None:

@@ -154,3 +154,11 @@ def test_a_sku_that_left_the_changelog_leaves_its_history_too() -> None:
     assert set(warm.image.rows) == {
         warm.skus.name(row) for row in range(warm.skus.size) if warm.skus.name(row)
     }
+
+
+def test_skus_that_only_the_catalog_knows_are_forgotten_by_the_next_handing_over() -> None:
+    """An opening that was cut short had entered them: more than there is history for."""
+    warm = Warm(SETTINGS, 0, 1, HASH_KEY)
+    warm.skus.insert_all([b"C%d" % number for number in range(3_000)])
+    warm.settle()
+    assert not (warm.skus.names.length > 0).any()
