@@ -123,7 +123,7 @@ def _value(
     and kept: sales, begin and end in `known` [PRICES, n, 3], end 0 where not yet known, and
     `weights` [PRICES, n, n] of n levels.
     """
-    row = weights[k, level, : len(later)]
+    row = weights[k, level]
     if known[k, level, 2] == 0.0:
         sales, begin, end = _weigh(row, means[k], level / per_unit, per_unit)
         known[k, level, 0], known[k, level, 1], known[k, level, 2] = sales, begin, end
@@ -180,12 +180,6 @@ def _reached(mean: float, per_unit: float, lowest: Ints) -> None:
 
 
 @njit
-def room() -> tuple[Floats, Floats]:
-    """What `solve` works in, whatever it holds; one for all SKUs, as making it takes its time."""
-    return np.empty((PRICES, NODES, 3)), np.empty((PRICES, NODES, NODES))
-
-
-@njit
 def solve(
     stock: float,
     mean: float,
@@ -197,13 +191,11 @@ def solve(
     full: float,
     rest: float,
     periods: int,
-    known: Floats,
-    weights: Floats,
 ) -> tuple[float, float, float]:
     """(best price now, its gain over the current price, expected revenue of the next period).
 
     All in cents. `mean` units are expected over the horizon at `price_now`; units left then are
-    worth `full` each up to demand `useful`, else `rest`. `known` and `weights` are of `room`.
+    worth `full` each up to demand `useful`, else `rest`.
     """
     levels = int(min(stock, NODES - 1.0)) + 1
     levels = max(levels, 2)
@@ -219,7 +211,8 @@ def solve(
     for level in range(lowest[0], levels):
         later[level] = _worth_left(level / per_unit, useful, full, rest)
     value = np.empty(levels)
-    known[:, :, 2] = 0.0
+    known = np.zeros((PRICES, levels, 3))
+    weights = np.empty((PRICES, levels, levels))
     best = first = PRICES // 2  # of the lowest level: where the period before it begins to climb
     for period in range(1, periods):
         value[0] = later[0]
@@ -264,7 +257,6 @@ def best_prices(
     """
     wanted = np.empty(len(stock), np.int64)
     gain = np.zeros(len(stock))
-    known, weights = room()
     for row in range(len(stock)):
         low, high = floor[row], max(ceiling[row], floor[row])
         now, a = price_now[row], slope[row]
@@ -281,13 +273,12 @@ def best_prices(
             after = end_mean[row] - lead_mean[row]
             price, better, revenue = solve(
                 float(stock[row]), lead_mean[row], now, a, low, high, after, cost[row], rest,
-                periods, known, weights,
+                periods,
             )  # fmt: skip
         else:
             price, better, revenue = solve(
-                float(stock[row]), end_mean[row], now, a, low, high, 0.0, rest, rest, periods,
-                known, weights,
-            )  # fmt: skip
+                float(stock[row]), end_mean[row], now, a, low, high, 0.0, rest, rest, periods
+            )
         wanted[row] = round(price)
         gain[row] = better / revenue if revenue > 0.0 else 0.0
     return wanted, gain

@@ -10,7 +10,7 @@ from benchmarks.decisions import revenue_bound
 from streams.decisions import guardrails
 from streams.decisions.guardrails import Guardrails, clamp_names
 from streams.decisions.price import PriceDecisions, PriceInputs, PricePolicy, Reason, decide
-from streams.decisions.price_programme import room, solve
+from streams.decisions.price_programme import solve
 
 FREE = PricePolicy(limits=Guardrails(step_max=1.0, cooldown_ms=0), gain_min=0.0, change_min=0.0)
 
@@ -43,7 +43,7 @@ def test_the_first_price_is_the_optimal_one(stock: int, demand: float) -> None:
     now = 1_500.0
     price, _, _ = solve(
         float(stock), demand * math.exp(-slope * now), now, slope, 200.0, 6_000.0, 0.0, 0.0, 0.0,
-        64, *room(),
+        64,
     )  # fmt: skip
     assert price == pytest.approx(1.0 / slope + spared, rel=0.02)
 
