@@ -76,7 +76,8 @@ class Custody:
         self._faults: dict[int, int] = {}
         self._ended: Positions = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening: set[asyncio.Task[Owned]] = set()
+        self._opening: set[asyncio.Task[Owned]] = set()  # until they have let go of everything
+        self._wanted: set[asyncio.Task[Owned]] = set()  # of these, what nobody has cancelled yet
 
     def fail(self, error: Exception) -> None:
         """This worker cannot go on; whoever runs it awaits `failed`."""
@@ -126,8 +127,9 @@ class Custody:
     def new_term(self) -> int:
         """What was being opened is no longer wanted."""
         self.term += 1
-        for task in self._opening:
+        for task in self._wanted:
             task.cancel()
+        self._wanted.clear()  # once: cancelled anew, one would not put back what it has
         return self.term
 
     async def restore_all(self, numbers: Iterable[int], term: int) -> None:
@@ -143,8 +145,10 @@ class Custody:
             async with limit:
                 opening = asyncio.ensure_future(self._open_partition(number))
                 self._opening.add(opening)
+                self._wanted.add(opening)
                 await asyncio.wait([opening])
                 self._opening.discard(opening)
+                self._wanted.discard(opening)
             if opening.cancelled():
                 return False
             error = opening.exception()

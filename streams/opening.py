@@ -1,6 +1,7 @@
 """Opens one partition: emitter started, state restored, duplicates remembered, inputs placed."""
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,6 @@ from streams.owned import Owned
 from streams.pipeline import Pipeline
 from streams.settings import Settings
 from streams.standby import Standbys
-from streams.state.following import Follower
 from streams.state.marker import Marker
 from streams.state.partition_reader import PartitionReader
 from streams.state.recovery import references, restore, seen_before
@@ -54,7 +54,7 @@ class Opening:
         self._core = core
         self._monitor = monitor
         self._standbys = standbys
-        self._ending: dict[int, asyncio.Task[None]] = {}  # openings that came to nothing
+        self._turn: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self, partition: int) -> Owned:
         """The partition as its last checkpoint left it, ready to be offered fetches.
@@ -67,8 +67,10 @@ class Opening:
                 "worker started: keys have moved. Copy the topics with `flashcast topics rekey`, "
                 "and start anew under another FLASHCAST_APPLICATION"
             )
-        if partition in self._ending:
-            await asyncio.wait([self._ending[partition]])
+        async with self._turn[partition]:  # one that was cancelled may still be letting go
+            return await self._open(partition)
+
+    async def _open(self, partition: int) -> Owned:
         standby = None if self._standbys is None else self._standbys.promoted(partition)
         emitter = emitter_for(self._settings, self._outside, partition)
         try:
@@ -77,17 +79,13 @@ class Opening:
                 warm = standby.warm if standby is not None and standby.given else None
                 return await self._assembled(emitter, reader, restored, warm)
         except BaseException:
-            ending = asyncio.create_task(self._let_go(emitter, standby), name="opening-ends")
-            self._ending[partition] = ending
-            ending.add_done_callback(lambda _: self._ending.pop(partition))
-            await asyncio.shield(ending)  # whole, even when cancelled once more
+            try:
+                await emitter.stop()  # it may have the local copy of what was kept
+            finally:
+                if self._standbys is not None and standby is not None:
+                    await self._core(_nothing)  # what a cancelled call had begun there has ended
+                    await self._standbys.put_back(standby)
             raise
-
-    async def _let_go(self, emitter: Emitter, standby: Follower | None) -> None:
-        await emitter.stop()  # it may have the local copy of what was kept
-        if self._standbys is not None and standby is not None:
-            await self._core(_nothing)  # what a cancelled call had begun there has ended
-            await self._standbys.put_back(standby)
 
     async def _assembled(
         self, emitter: Emitter, reader: PartitionReader, restored: Restored, warm: Warm | None

@@ -77,12 +77,11 @@ class Standbys:
         """It could not be taken over just now, or was for nothing; `keep`, or the next attempt,
         goes on with it. Nobody touches it any more.
         """
+        await follower.take_back()
         if not follower.begun or follower.partition in self._followers:
             await follower.close()
-            return
-        if follower.given:
-            await follower.take_back()
-        self._followers[follower.partition] = follower
+        else:
+            self._followers[follower.partition] = follower
         self._report()
 
     async def close(self) -> None:

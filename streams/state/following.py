@@ -199,19 +199,22 @@ class Follower:
         return Rebuilt(self.warm.image, copy, copy is not None, None, records)
 
     async def take_back(self) -> None:
-        """What was given, from a taker that stopped before it had processed anything and touches
-        none of it any more; following goes on where it was.
+        """From a taker that stopped before it had processed anything, and touches nothing of it any
+        more; following goes on where it was, behind what a cancelled catch-up had begun.
         """
         self.given = False
-        copy, self._lent = self._lent, None
-        if copy is None:
+        await self._thread(self._reopen)
+
+    def _reopen(self) -> None:
+        lent, self._lent = self._lent, None
+        if lent is None:
             return
         try:
-            await self._thread(copy.open)
+            lent.open()
         except StateError as error:
             log.info("no local copy is kept", partition=self.partition, reason=str(error))
         else:
-            self._copy = copy
+            self._copy = lent
 
     async def close(self) -> None:
         """Lets go of the local copy, for whoever opens it next."""

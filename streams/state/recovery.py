@@ -21,7 +21,7 @@ from streams import topics
 from streams.checkpoint import Restored, RestoreStats
 from streams.codec.decode import Fetch
 from streams.emit import Emitter
-from streams.errors import StateError
+from streams.errors import BrokerError, ConfigurationError, StateError
 from streams.outside import Outside
 from streams.row_bounds import REMEDY
 from streams.settings import Settings
@@ -92,11 +92,13 @@ async def restore(
 async def _handed_over(
     standby: Follower, reader: PartitionReader, bounds: Mapping[str, Bounds]
 ) -> Rebuilt | None:
-    """None when what the standby kept is of no use."""
+    """None when what the standby kept is of no use, whatever is wrong with it."""
     try:
         return await standby.hand_over(reader, bounds)
-    except StateError as error:
-        log.warning("standby not used", partition=reader.partition, reason=str(error))
+    except (BrokerError, ConfigurationError):
+        raise
+    except Exception as error:
+        log.warning("standby not used", partition=reader.partition, reason=repr(error))
         await standby.close()
         return None
 

@@ -20,6 +20,7 @@ from streams.monitor import Monitor
 from streams.records import DemandWindow
 from streams.settings import Settings
 from streams.standby import Standbys
+from streams.state.following import Follower
 from streams.state.marker import MARKER_KEY
 from streams.state.places import copy_folder
 from streams.state.recovery import restore
@@ -73,6 +74,16 @@ async def caught_up(monitor: Monitor) -> None:
     await until(lambda: monitor.standby_catch_ups._value.get() >= looks + 2)
 
 
+async def taken_over(settings: Settings, standbys: Standbys) -> tuple[Follower, Emitter, Restored]:
+    """By the worker whose standby it is; the emitter has started."""
+    follower = standbys.promoted(PARTITION)
+    assert follower is not None
+    taker = emitter_of(settings)
+    async with Cluster(settings).reader(PARTITION) as reader:
+        found = await restore(settings, Cluster(settings), taker, reader, follower)
+    return follower, taker, found
+
+
 async def test_a_standby_hands_over_what_a_restore_would_have_found(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -88,11 +99,7 @@ async def test_a_standby_hands_over_what_a_restore_would_have_found(
         await caught_up(monitor)
         owner.forget([b"S39"])
         await owner.commit(closed(3, SKUS[:3], 7))  # perhaps not followed yet
-        follower = standbys.promoted(PARTITION)
-        assert follower is not None
-        taker = emitter_of(other)
-        async with Cluster(other).reader(PARTITION) as reader:
-            warm = await restore(other, Cluster(other), taker, reader, follower)
+        follower, taker, warm = await taken_over(other, standbys)
         assert warm.stats.standby_used
         assert follower.given
         assert warm.history == []  # it is in the rings
@@ -121,14 +128,11 @@ async def test_what_was_handed_over_for_nothing_is_kept_on_and_handed_over_again
         await standbys.keep({PARTITION})
         await caught_up(monitor)
         for step in (2, 3):
-            follower = standbys.promoted(PARTITION)
-            assert follower is not None
-            taker = emitter_of(other)
-            async with Cluster(other).reader(PARTITION) as reader:
-                warm = await restore(other, Cluster(other), taker, reader, follower)
+            follower, taker, warm = await taken_over(other, standbys)
             assert warm.stats.standby_used
             assert warm.stats.copy_used
             await taker.stop()
+            follower.warm.skus.insert_all([b"C%d" % number for number in range(3_000)])  # a catalog
             await standbys.put_back(follower)
             await owner.stop()
             owner = emitter_of(settings)
@@ -136,11 +140,7 @@ async def test_what_was_handed_over_for_nothing_is_kept_on_and_handed_over_again
             await owner.commit(closed(step, SKUS[:step], 3 + step))
             await standbys.keep({PARTITION})
             await caught_up(monitor)
-        follower = standbys.promoted(PARTITION)
-        assert follower is not None
-        taker = emitter_of(other)
-        async with Cluster(other).reader(PARTITION) as reader:
-            warm = await restore(other, Cluster(other), taker, reader, follower)
+        follower, taker, warm = await taken_over(other, standbys)
         rows = follower.warm.skus.insert_all([b"S0", b"S2", b"S20"])
         units = follower.warm.history.of(rows).units
         assert units.sum(axis=1).tolist() == [1 + 2 + 3, 1 + 3, 1]

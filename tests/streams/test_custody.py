@@ -78,6 +78,31 @@ async def test_a_checkpoint_that_cannot_be_encoded_discards_the_partition_and_no
     core.close()
 
 
+async def test_an_opening_that_is_no_longer_wanted_lets_go_undisturbed() -> None:
+    core, begun, may_end, ended = CoreThread(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def open_partition(number: int) -> Owned:
+        begun.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            await may_end.wait()
+            ended.set()
+
+    custody = Custody(core, open_partition, QuietGroup(), Monitor(), SystemClock())
+    restoring = asyncio.create_task(custody.restore(0, custody.term, asyncio.Semaphore(1)))
+    await begun.wait()
+    custody.new_term()
+    closing = asyncio.create_task(custody.close())  # a second term, and the end
+    await asyncio.wait([restoring, closing], timeout=0)
+    assert not closing.done()
+    may_end.set()
+    await closing
+    assert ended.is_set(), "what it had was let go of before the end"
+    assert await restoring is False
+    core.close()
+
+
 async def test_a_queue_that_fills_while_the_core_is_at_work_is_not_fetched(tmp_path: Path) -> None:
     settings = load(partitions=1, data_dir=tmp_path)
     core, group = CoreThread(), QuietGroup()
