@@ -33,6 +33,7 @@ from streams.monitor import Monitor
 from streams.outside import Outside
 from streams.records import EVENT_TIME_MS_MAX, CapacityForecast, CapacityShare
 from streams.settings import Settings
+from streams.state.settling import settle
 from streams.topics import CAPACITY_FORECASTS, CAPACITY_SHARES, EVENT_TOPICS
 
 log = structlog.get_logger("flashcast.capacity")
@@ -115,6 +116,8 @@ class CapacitySum:
         )
         try:
             await emitter.start()
+            async with self._outside.reader(emitter.partition) as committed:
+                await settle(self._settings, self._outside, emitter, committed)
             total = ShareSum(self._partitions)
             last = await self._read_back(total)
             await consumer.start()

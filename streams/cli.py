@@ -1,5 +1,6 @@
 """The command line. Every command loads what it needs when it runs, so that `--help` is quick."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ from streams.errors import ConfigurationError, FlashcastError
 from streams.settings import Settings, load
 
 KINDS = ("click", "cart", "order")
-EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
+EXIT_UNDONE = 3  # 1 is an answer: what was looked for, or looked at, is wrong
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -23,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     epilog="Configuration: KAFKA_BOOTSTRAP_SERVERS, FLASHCAST_* or the TOML file that "
-    "FLASHCAST_CONFIG names; the README has the table.",
+    "FLASHCAST_CONFIG names; the README has the table. Exit codes: 0 done; 1 done, and something "
+    "is wrong; 2 mend a setting, a right or a topic first; 3 not done, as without a broker.",
 )
 topics_app = typer.Typer(help="Create, check and repair the topics.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
@@ -40,13 +42,15 @@ def main() -> None:
     except ConfigurationError as error:
         _complain(error, EXIT_CONFIGURATION)
     except FlashcastError as error:
-        _complain(error, EXIT_FAILED)
+        _complain(error, EXIT_UNDONE)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
 
 def _complain(error: Exception, code: int) -> None:
     print(f"flashcast: {error}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": str(error), "exit_code": code}))
     sys.exit(code)
 
 

@@ -49,8 +49,13 @@ log = structlog.get_logger("flashcast.emit")
 DELIVERY_TIMEOUT_S: Final = 20.0  # of one whole checkpoint
 START_TIMEOUT_S: Final = 30.0
 TRANSACTION_TIMEOUT_MS: Final = 30_000  # the broker then aborts what a dead worker left open
+ENDING_TIMEOUT_MS: Final = 600_000  # what it must not abort; brokers allow 900,000 by default
 assert DELIVERY_TIMEOUT_S * 1_000 < TRANSACTION_TIMEOUT_MS
 
+PARTITION_TOPICS: Final = (  # what the worker that owns a partition writes there
+    *(topic for topic in topics.OUTPUT_TOPICS if topic != topics.CAPACITY_FORECASTS),
+    *topics.INTERNAL_TOPICS,
+)
 BULKY: Final = (topics.DEMAND_WINDOWS, topics.DEMAND_FORECASTS, topics.CHANGELOG)
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 FENCED: Final = (ProducerFenced, InvalidProducerEpoch)
@@ -85,6 +90,9 @@ class Emitter(ABC):
         self._outside = outside
         self._partition = partition
         self._role = role or f"p{partition}"
+        self.writes = PARTITION_TOPICS if role is None else (topics.CAPACITY_FORECASTS,)
+        foreign = topics.CAPACITY_FORECASTS if role is None else topics.CAPACITY_SHARES
+        self._seal = settings.topic(foreign), 0
         self._producer: Producer | None = None
         self._copy: LocalCopy | None = None
         self._copying: asyncio.Task[None] | None = None
@@ -102,10 +110,13 @@ class Emitter(ABC):
         """Connects; from here on any earlier owner is shut out, where the broker has transactions.
         Raises BrokerError.
         """
-        assert self._producer is None, "an emitter starts once"
-        self._producer = self._outside.producer(self._transactional_id(), TRANSACTION_TIMEOUT_MS)
+        await self._start(TRANSACTION_TIMEOUT_MS)
+
+    async def _start(self, transaction_timeout_ms: int) -> None:
+        assert self._producer is None, "it has started"
+        self._producer = self._outside.producer(self._transactional_id(), transaction_timeout_ms)
         async with self._bounded("cannot start", self.start_timeout_s):
-            await self._producer.start()
+            await self._producer.start(self._seal)
 
     def attach(self, copy: LocalCopy | None, identity: tuple[bytes, int] | None) -> None:
         """After a restore: the local copy to keep, and which changelog it was read from (identity,
@@ -308,7 +319,13 @@ class Emitter(ABC):
 
 
 class TransactionalEmitter(Emitter):
-    """Exactly once: all of a checkpoint becomes visible at one moment, or none of it."""
+    """Exactly once: all of a checkpoint becomes visible at one moment, or none of it.
+
+    What a broker left open of a transaction that it had decided is ended by one without records,
+    under a producer that has no other. If this one is to commit, it includes a topic partition
+    that the emitter never writes to, its seal: should the worker die in between, a next one knows
+    it by that, and commits it too, whereas all other open transactions are to be aborted.
+    """
 
     shuts_out_others = True
 
@@ -336,27 +353,28 @@ class TransactionalEmitter(Emitter):
         offsets = await self._send(outputs, transactional=True)
         await producer.commit_transaction()
         if not await producer.last_is_over():
-            log.warning("coordinator lost, its last transaction is ended again", owner=self._role)
-            await self._end({one.topic for one in outputs}, commit=True)
+            raise BrokerError(
+                "the coordinator was lost while it committed: what it forgot will be seen to"
+            )
         return offsets
 
-    async def end_hanging(self, names: Sequence[str], *, commit: bool) -> None:
-        """Ends what an earlier transaction under the same id left open on these topics. Fails like
-        `commit`.
+    async def end_hanging(self, names: Iterable[str], *, commit: bool) -> None:
+        """Ends what an earlier transaction under the same id left open on these topics, and starts
+        anew. Fails like `commit`.
         """
-        async with self._bounded("cannot end an open transaction", self.delivery_timeout_s):
-            await self._end(names, commit=commit)
-
-    async def _end(self, names: Iterable[str], *, commit: bool) -> None:
-        """Ends there what a coordinator may have forgotten to, before the markers of another
-        transaction decide it anew.
-        """
-        assert self._producer is not None
         places = sorted((self._settings.topic(name), self._partition) for name in names)
-        over = False
-        while not over:
-            await self._producer.end_hanging(places, commit=commit)
-            over = await self._producer.last_is_over()
+        if commit:
+            places.append(self._seal)
+        await self._discard()
+        await self._start(ENDING_TIMEOUT_MS)
+        async with self._bounded("cannot end an open transaction", self.delivery_timeout_s):
+            assert self._producer is not None
+            over = False
+            while not over:
+                await self._producer.end_hanging(places, commit=commit)
+                over = await self._producer.last_is_over()
+        await self._discard()
+        await self.start()
 
 
 class PlainEmitter(Emitter):

@@ -356,7 +356,8 @@ class Pipeline:
             "history": list(self._history),
         }
         history_offset = self._history[0][1] if self._history else 0
-        return Marker(MARKER_VERSION, 0, self.offsets(), history_offset, core)
+        guarantee = self.settings.processing_guarantee
+        return Marker(MARKER_VERSION, 0, self.offsets(), history_offset, core, guarantee)
 
     # -- state by row
 

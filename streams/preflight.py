@@ -24,7 +24,8 @@ log = structlog.get_logger("flashcast.preflight")
 
 SAMPLE_RECORDS_MIN: Final = 1_000  # fewer say nothing
 SAMPLE_RECORDS: Final = 3_000  # over all event topics and partitions
-WRONG_SHARE_MAX: Final = 0.01
+WRONG_SHARE_MAX: Final = 0.25  # another partitioner than the producers' puts half there or more
+WRONG_SHARE_TOLD: Final = 0.01
 
 Key = TypeVar("Key")
 
@@ -90,7 +91,9 @@ def spread(sizes: Mapping[Key, int], total: int) -> dict[Key, int]:
 
 
 async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions: int) -> None:
-    """Refuses when more than 1 % of the newest records lie where their key does not belong."""
+    """Refuses when so many of the newest records lie where their key does not belong that the
+    partitioner must be another; fewer are dead letters, and must not keep a worker from its sale.
+    """
     if settings.partitioner == "none" or partitions == 1:
         return
     tps = [
@@ -113,10 +116,14 @@ async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions
                 wrong += 1
                 # not its key, which is a shopper's where producers key by shopper
                 example = f"{fetch.topic}/{fetch.partition} offset {record.offset}"
+    found = (
+        f"{wrong} of {seen} sampled records are not in the partition of their key under "
+        f"FLASHCAST_PARTITIONER = {settings.partitioner} (e.g. {example})"
+    )
     if seen >= SAMPLE_RECORDS_MIN and wrong > WRONG_SHARE_MAX * seen:
         raise ConfigurationError(
-            f"{wrong} of {seen} sampled records are not in the partition of their key under "
-            f"FLASHCAST_PARTITIONER = {settings.partitioner} (e.g. {example}): set it to what your "
-            "producers use, or copy the topics with `flashcast topics rekey`"
+            f"{found}: set it to what your producers use, or copy the topics with "
+            "`flashcast topics rekey`"
         )
-    log.debug("keys are where they belong", sampled=seen, wrong=wrong)
+    if seen >= SAMPLE_RECORDS_MIN and wrong > WRONG_SHARE_TOLD * seen:
+        log.warning(f"{found}: they become dead letters; does one producer partition otherwise?")

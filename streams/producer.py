@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -21,6 +22,7 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.transaction import EndTxnRequest
 from aiokafka.protocol.types import (
     CompactArray,
     CompactString,
@@ -36,7 +38,8 @@ POLL_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # the last one again an
 ID_NOT_FOUND: Final = 105  # aiokafka has no class for it
 ENDING: Final = ("PrepareCommit", "PrepareAbort")
 COMMITTED: Final = ("PrepareCommit", "CompleteCommit")
-ABORTED: Final = ("Ongoing", "PrepareAbort", "CompleteAbort", "PrepareEpochFence")
+OPEN: Final = "Ongoing"
+ABORTED: Final = (OPEN, "PrepareAbort", "CompleteAbort", "PrepareEpochFence")
 LOST: Final = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 ELSEWHERE: Final = (
     CoordinatorLoadInProgressError,
@@ -99,23 +102,32 @@ class DescribeTransactionsRequest(Request[DescribeTransactionsRequest_v0]):  # t
         return request_struct_class([self._transactional_id], {})
 
 
-class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # untyped to mypy here
-    """Its transactions can be asked after, and it ends no later than it may.
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """The last one of a transactional id. `state` in Kafka's words; None: nothing is known."""
 
-    `earlier_outcome`, after the start: whether the last transaction that somebody had under the
-    same id was committed; None: there was none, or the broker does not know.
-    """
+    state: str | None
+    producer_id: int = -1
+    epoch: int = -1
+    partitions: frozenset[TopicPartition] = frozenset()
+
+
+class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # untyped to mypy here
+    """Its transactions can be asked after, and it ends no later than it may; see `Producer`."""
 
     earlier_outcome: bool | None = None
     _ended_on: Any = None  # the connection to the coordinator when a transaction was last ended
 
-    async def start(self) -> None:
+    async def start(self, seal: tuple[str, int] | None = None) -> None:
         """Asks how things were before it makes itself known, which the broker then forgets."""
         await self.client.bootstrap()
         if self._txn_manager is not None and self._txn_manager.transactional_id is not None:
-            state = await self._transaction_state()
-            if state in COMMITTED or state in ABORTED:
-                self.earlier_outcome = state in COMMITTED
+            earlier = await self._last_transaction()
+            while seal is not None and earlier.state == OPEN and seal in earlier.partitions:
+                await self._commit_for(earlier)
+                earlier = await self._last_transaction()
+            if earlier.state in COMMITTED or earlier.state in ABORTED:
+                self.earlier_outcome = earlier.state in COMMITTED
         await self._sender.start()
 
     async def commit_transaction(self) -> None:
@@ -131,7 +143,7 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # untyped to mypy 
         the connection to it was lost meanwhile, and one that comes back may have forgotten some.
         """
         for pause_s in itertools.chain(POLL_S, itertools.repeat(POLL_S[-1])):
-            if await self._transaction_state() not in ENDING:
+            if (await self._last_transaction()).state not in ENDING:
                 break
             await asyncio.sleep(pause_s)
         return self._ended_on is not None and self._connection() is self._ended_on
@@ -169,29 +181,46 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # untyped to mypy 
         connection = self.client._conns.get((node, ConnectionGroup.COORDINATION))
         return connection if connection is not None and connection.connected() else None
 
-    async def _transaction_state(self) -> str | None:
-        """In Kafka's words; None: nothing is known. Raises KafkaError."""
+    async def _last_transaction(self) -> Transaction:
+        """Raises KafkaError."""
         name = self._txn_manager.transactional_id
         while True:
-            node = await self._sender._find_coordinator(CoordinationType.TRANSACTION, name)
             try:
-                response = await self.client.send(
-                    node, DescribeTransactionsRequest(name), group=ConnectionGroup.COORDINATION
-                )
+                response = await self._asked(DescribeTransactionsRequest(name))
             except IncompatibleBrokerVersion:
-                return None
-            except LOST:
-                error: type[Exception] = CoordinatorNotAvailableError
-            else:
-                code, _, state, *_ = response.transaction_states[0]
-                if code == ID_NOT_FOUND:
-                    return None
-                if code == 0:
-                    return str(state)
-                error = for_code(code)
+                return Transaction(None)
+            if response is None:
+                continue
+            code, _, state, _, _, producer_id, epoch, held, _ = response.transaction_states[0]
+            if code == ID_NOT_FOUND:
+                return Transaction(None)
+            if code == 0:
+                partitions = (TopicPartition(topic, n) for topic, many, _ in held for n in many)
+                return Transaction(state, producer_id, epoch, frozenset(partitions))
+            error = for_code(code)
             if error is TransactionalIdAuthorizationFailed:
                 raise error(name)
             if error not in ELSEWHERE:
                 raise error
-            self._sender._coordinator_dead(CoordinationType.TRANSACTION)
-            await asyncio.sleep(POLL_S[-1])
+            await self._elsewhere()
+
+    async def _commit_for(self, earlier: Transaction) -> None:
+        """In the name of whoever began it. Whatever the answer is, the transaction tells."""
+        name = self._txn_manager.transactional_id
+        response = await self._asked(EndTxnRequest(name, earlier.producer_id, earlier.epoch, True))
+        if response is not None and for_code(response.error_code) in ELSEWHERE:
+            await self._elsewhere()
+
+    async def _asked(self, request: Any) -> Any:
+        """The coordinator's answer; None when it was lost."""
+        name = self._txn_manager.transactional_id
+        node = await self._sender._find_coordinator(CoordinationType.TRANSACTION, name)
+        try:
+            return await self.client.send(node, request, group=ConnectionGroup.COORDINATION)
+        except LOST:
+            await self._elsewhere()
+            return None
+
+    async def _elsewhere(self) -> None:
+        self._sender._coordinator_dead(CoordinationType.TRANSACTION)
+        await asyncio.sleep(POLL_S[-1])

@@ -239,10 +239,11 @@ class Refused(Struct, frozen=True):
 
     `value`, `key` and header values are base64. In them `user_id`, and whatever cannot be told from
     one, is a pseudonym (`p-` and 32 hexadecimal digits) or the word `redacted`: so are a key that
-    is not the record's own SKU and the contents of most headers, and what comes after the first
-    doubtful place in broken JSON. `truncated` says that something was left out: the end of broken
-    JSON, what is above the size limit, headers that are too many. `value_length` is that of the
-    value as it came; `value_sha256` is of the value as published, before it is cut to size.
+    is not the record's own SKU, the contents of fields beyond the contract and of most headers, and
+    what comes after the first doubtful place in broken JSON. `truncated` says that something was
+    left out: the end of broken JSON, what is above the size limit, headers that are too many.
+    `value_length` is that of the value as it came; `value_sha256` is of the value as published,
+    before it is cut to size.
     """
 
     topic: str

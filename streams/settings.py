@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,6 +34,8 @@ Guarantee = Literal["exactly_once", "at_least_once"]
 Clock = Literal["wall", "event"]
 Admission = Literal["all", "catalog"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CLOSE = 0.6  # of names, as difflib measures it
+NEARLY_THE_SAME = 0.92
 NOT_SETTINGS = ("FLASHCAST_CONFIG", "FLASHCAST_TEST_KAFKA", "FLASHCAST_VARIANT")
 
 
@@ -66,9 +67,9 @@ class Service(BaseModel):
 SHOP = Service(name="shop", requests_per_click=1.0, requests_per_cart=2.0, requests_per_order=5.0)
 
 
-def _kafka(name: str) -> AliasChoices:
+def _kafka(name: str) -> str:
     """A setting of every Kafka program keeps the name it has there: `KAFKA_...`."""
-    return AliasChoices(name, f"KAFKA_{name.upper()}")
+    return f"KAFKA_{name.upper()}"
 
 
 class Settings(BaseSettings):
@@ -161,16 +162,13 @@ class Settings(BaseSettings):
             self.sasl_username and self.sasl_password
         ):
             raise ValueError("SASL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
-        if self.sasl_username and not self.security_protocol.startswith("SASL"):
-            raise ValueError(
-                f"KAFKA_SASL_USERNAME is set, but KAFKA_SECURITY_PROTOCOL is "
-                f"{self.security_protocol}: it must be SASL_SSL or SASL_PLAINTEXT"
-            )
-        if self.ssl_ca_file and "SSL" not in self.security_protocol:
-            raise ValueError(
-                f"KAFKA_SSL_CA_FILE is set, but KAFKA_SECURITY_PROTOCOL is "
-                f"{self.security_protocol}: it must be SSL or SASL_SSL"
-            )
+        for name in ("sasl_username", "sasl_password", "ssl_ca_file", "ssl_certificate_file"):
+            layer, other = ("SASL", "SASL_PLAINTEXT") if name.startswith("sasl") else ("SSL", "SSL")
+            if getattr(self, name) and layer not in self.security_protocol.split("_"):
+                raise ValueError(
+                    f"{_kafka(name)} is set, but KAFKA_SECURITY_PROTOCOL is "
+                    f"{self.security_protocol}: it must be SASL_SSL or {other}"
+                )
         if (self.ssl_certificate_file is None) != (self.ssl_key_file is None):
             raise ValueError("KAFKA_SSL_CERTIFICATE_FILE and KAFKA_SSL_KEY_FILE go together")
         if self.forecast_interval_ms % self.bucket_ms:
@@ -242,11 +240,14 @@ def load(**overrides: Any) -> Settings:
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     """A misspelt setting must not be ignored in silence."""
     known = {variable_of(name) for name in Settings.model_fields} | set(NOT_SETTINGS)
-    for name in environment:
-        if name.startswith("FLASHCAST_") and name not in known:
-            close = difflib.get_close_matches(name, known, 1)
+    for name in environment.keys() - known:
+        ours = name.startswith("FLASHCAST_")
+        # other programs have settings of their own that begin with KAFKA_
+        if ours or name.startswith("KAFKA_"):
+            close = difflib.get_close_matches(name, known, 1, CLOSE if ours else NEARLY_THE_SAME)
             meant = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigurationError(f"{name} is no setting of flashcast{meant}")
+            if ours or close:
+                raise ConfigurationError(f"{name} is no setting of flashcast{meant}")
 
 
 def variable_of(field: str) -> str:
@@ -254,7 +255,7 @@ def variable_of(field: str) -> str:
     alias = (
         Settings.model_fields[field].validation_alias if field in Settings.model_fields else None
     )
-    prefix = "KAFKA_" if isinstance(alias, AliasChoices) else "FLASHCAST_"
+    prefix = "FLASHCAST_" if alias is None else "KAFKA_"
     return prefix + field.upper()
 
 

@@ -48,7 +48,8 @@ class TopicPlan:
     config: dict[str, str]
 
 
-HOUR_MS: Final = 3_600_000
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
 
@@ -70,8 +71,14 @@ def plans(prefix: str = "", application: str = "flashcast") -> list[TopicPlan]:
         **dict.fromkeys(OUTPUT_TOPICS, kept_week),
         CAPACITY_FORECASTS: compacted_day,
         CAPACITY_SHARES: compacted_day,
-        # a local copy of the state may be this old before a deleted row could be missed in it
-        CHANGELOG: {**compacted, "delete.retention.ms": str(DAY_MS)},
+        CHANGELOG: {
+            **compacted,
+            # a local copy of the state may be this old before a deleted row could be missed in it
+            "delete.retention.ms": str(DAY_MS),
+            # without transactions a row may come whose checkpoint is never finished: the row before
+            # it must still be there when a worker restores
+            "min.compaction.lag.ms": str(5 * MINUTE_MS),
+        },
     }
     return [
         TopicPlan(

@@ -2,8 +2,8 @@
 
 A refused record need not keep to the contract, so it is asked what may stay, not what must go:
 
-    a JSON object   all of it, but for members whose name has `user` in it, and texts that quote
-                    such a member; where there is no such member, only what the contract names
+    a JSON object   members that the contract names, but for those whose name has `user` in it,
+                    and texts that quote such a member; of others the names
     broken JSON     what stands before the first name that is `user_id`'s or nobody's
     anything else   nothing
     the key         if the value itself says that it is its SKU
@@ -16,7 +16,7 @@ still lies where the dead letter says, in the input topic.
 
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -94,11 +94,8 @@ class Pseudonyms:
 
     def _replaced(self, value: bytes) -> bytes:
         """A JSON object with everything that speaks of a shopper replaced."""
-        spans, named = _spans(value, _names_user)
-        if not named:
-            spans, _ = _spans(value, _names_nothing_of_ours)
         parts, at = [], 0
-        for span in spans:
+        for span in _spans(value):
             parts += [value[at : span.begin], b'"', self.of(span.told), b'"']
             at = span.end
         return b"".join([*parts, value[at:]])
@@ -122,12 +119,11 @@ def _object(value: bytes | None) -> dict[str, object] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _names_user(name: bytes, _: int) -> bool:
+def _goes(name: bytes, depth: int) -> bool:
+    """Whether the value of a member of that name, as it stands, is to be replaced."""
+    if depth == 1 and _text(name) not in CONTRACT_NAMES:
+        return True
     return _PERHAPS_USER.search(name) is not None and "user" in _text(name).lower()
-
-
-def _names_nothing_of_ours(name: bytes, depth: int) -> bool:
-    return depth == 1 and _text(name) not in CONTRACT_NAMES
 
 
 def _text(token: bytes) -> str:
@@ -135,12 +131,8 @@ def _text(token: bytes) -> str:
     return _TEXT.decode(token)
 
 
-def _spans(value: bytes, goes: Callable[[bytes, int], bool]) -> tuple[list[_Span], bool]:
-    """The places in a JSON object that are to be replaced, and whether any is a member's value;
-    `goes` is asked of every member's name, as it stands, and its depth.
-    """
-    spans: list[_Span] = []
-    named = False
+def _spans(value: bytes) -> Iterator[_Span]:
+    """The places in a JSON object that are to be replaced."""
     at = depth = 0
     while (found := _TOKEN.search(value, at)) is not None:
         token, at = found[0], found.end()
@@ -148,15 +140,13 @@ def _spans(value: bytes, goes: Callable[[bytes, int], bool]) -> tuple[list[_Span
             depth += 1 if token in b"{[" else -1
         elif (colon := _COLON.match(value, at)) is None:
             if _PERHAPS_USER.search(token) and _QUOTES_USER.search(_text(token)):
-                spans.append(_Span(found.start(), at, _told(token)))
-        elif goes(token, depth):
-            named = True
+                yield _Span(found.start(), at, _told(token))
+        elif _goes(token, depth):
             begin, at = colon.end(), _value_end(value, colon.end())
             if value[begin:at] not in _NOBODY:
-                spans.append(_Span(begin, at, _told(value[begin:at])))
+                yield _Span(begin, at, _told(value[begin:at]))
         else:
             at = colon.end()
-    return spans, named
 
 
 def _value_end(value: bytes, at: int) -> int:

@@ -1,14 +1,16 @@
 """What a simulated worker reaches outside (streams/outside.py): clients of the simulated broker."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import (
     ConcurrentTransactions,
     InvalidProducerEpoch,
+    InvalidTxnState,
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -33,6 +35,7 @@ from streams.topics import EVENT_TOPICS
 
 FETCH_BYTES_MAX: Final = 20_000
 SHORT_FETCH_BYTES_MAX: Final = 400
+LOST: Final = (KafkaConnectionError, RequestTimedOutError)
 READ_AGAIN_S: Final = 0.05
 STALL_TIMEOUT_S: Final = 60.0
 AHEAD_MS_MAX: Final = 40
@@ -63,11 +66,19 @@ class SimulatedProducer:
         self.earlier_outcome: bool | None = None
         self.fatal: KafkaError | None = None
 
-    async def start(self) -> None:
+    async def start(self, seal: LogName | None = None) -> None:
         transactions, name = self._broker.transactions, self._id
         if name is None:
             self._producer = (transactions.new_producer_id(), 0)
             return
+        while seal is not None:
+            holder = await self._ask(f"look {name}", lambda: transactions.holder(name, seal))
+            if holder is None:
+                break
+            with contextlib.suppress(InvalidProducerEpoch, InvalidTxnState, *LOST):
+                await self._broker.ask(
+                    f"commit {name} of {holder}", partial(transactions.end, name, holder, True)
+                )
         self.earlier_outcome = await self._ask(f"look {name}", lambda: transactions.outcome(name))
         self._producer = await self._ask(
             f"init {name}", lambda: transactions.begin(name, self._timeout_s)
@@ -134,7 +145,7 @@ class SimulatedProducer:
                 raise self.fatal from None
             except ConcurrentTransactions:
                 pass
-            except (KafkaConnectionError, RequestTimedOutError):
+            except LOST:
                 self._losses += 1
             await asyncio.sleep(BACKOFF_S)
 
@@ -268,7 +279,7 @@ class SimulatedOutside:
         """Not started yet."""
         return SimulatedProducer(self.broker, transactional_id, transaction_timeout_ms)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def reader(
         self, partition: int, *, uncommitted: bool = False
     ) -> AsyncIterator[PartitionReader]:

@@ -183,14 +183,14 @@ class PartitionLog:
         return Answer(b"".join(one.data for one in chosen), aborted if committed else [])
 
     def compact(self, below: int, keep_markers: bool) -> int:
-        """Keep the newest record of each key below `below`, as a cleaner does that leaves the
-        active segment alone. Returns how many records went.
+        """Keep the newest record of each key below `below`, as a cleaner does that neither takes
+        nor looks at the active segment and what is younger than the lag. Returns how many went.
         """
         below = min(below, self.stable)
         cleaned = [one for one in self.batches if one.last < below]
         newest: dict[bytes | None, int] = {}
-        for stored in self.batches:
-            if stored.base < self.stable and not stored.control and not self._is_aborted(stored):
+        for stored in cleaned:
+            if not stored.control and not self._is_aborted(stored):
                 newest.update((record.key, record.offset) for record in stored.records())
         kept: list[Stored] = []
         went = 0
@@ -209,6 +209,15 @@ class PartitionLog:
                 kept.append(_repacked(stored, rest))
         self.batches[: len(cleaned)] = kept
         return went
+
+    def newest(self, key: bytes) -> int:
+        """Offset of the newest record of that key that nobody took back; -1: there is none."""
+        for stored in reversed(self.batches):
+            if stored.base < self.stable and not stored.control and not self._is_aborted(stored):
+                for record in stored.records():
+                    if record.key == key:
+                        return record.offset
+        return -1
 
     def _is_aborted(self, stored: Stored) -> bool:
         return stored.transactional and any(

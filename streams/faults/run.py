@@ -20,6 +20,7 @@ from streams.faults.scenario import Scenario, scenario_of
 from streams.faults.shop import KEPT_MS
 from streams.monitor import Monitor, TakeoverFrom
 from streams.settings import Settings
+from streams.state.marker import MARKER_KEY
 from streams.topics import INPUT_TOPICS, INTERNAL_TOPICS, OUTPUT_TOPICS
 
 OutsideFactory = Callable[[Settings, Broker, SimulatedDisk], SimulatedOutside]
@@ -303,7 +304,8 @@ class Run:
             log = self._broker.logs[topic, number]
             if log.batches:
                 below = self._chance.pick(0, log.batches[-1].base)
-                log.compact(below, keep_markers=self._chance.rng.random() < 0.5)
+                # rows that no marker follows yet are younger than the topic's compaction lag
+                log.compact(min(below, log.newest(MARKER_KEY)), self._chance.rng.random() < 0.5)
 
     # -- the end
 

@@ -89,6 +89,13 @@ class TransactionCoordinator:
             raise ConcurrentTransactions
         return False if one.logs else one.last_outcome
 
+    def holder(self, transactional_id: str, log: LogName) -> tuple[int, int] | None:
+        """DescribeTransactions: the producer whose open transaction includes `log`."""
+        one = self._by_id.get(transactional_id)
+        if one is None or one.outcome is not None or log not in one.logs:
+            return None
+        return one.producer_id, one.epoch
+
     def add(self, transactional_id: str, producer: tuple[int, int], log: LogName) -> None:
         """AddPartitionsToTxn."""
         one = self._admitted(transactional_id, producer)

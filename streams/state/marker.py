@@ -23,7 +23,7 @@ class Marker(msgspec.Struct, frozen=True):
 
     `offsets` maps each logical input topic to the next offset to read; `history_offset` is where
     in `demand-windows` the oldest bucket of the history rings lies; `core` is the pipeline's own
-    state, JSON-able.
+    state, JSON-able; `guarantee` is the one under which the checkpoint was made.
     """
 
     version: int
@@ -31,6 +31,7 @@ class Marker(msgspec.Struct, frozen=True):
     offsets: dict[str, Offset]
     history_offset: Offset
     core: dict[str, Any]
+    guarantee: str = ""
 
 
 # Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.

@@ -68,6 +68,14 @@ async def restore(
         await _refuse_lost_state(settings, outside, emitter.partition)
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
+        if marker.guarantee not in ("", settings.processing_guarantee):
+            log.warning(
+                "the last checkpoint was made under another FLASHCAST_PROCESSING_GUARANTEE: while "
+                "workers of one group differ in it, neither holds",
+                partition=emitter.partition,
+                then=marker.guarantee,
+                now=settings.processing_guarantee,
+            )
     rows, mended = await _intact_rows(settings, reader, bounds, found)
     stats.rows_corrupt = len(mended)
     # what an unfinished checkpoint left behind the marker gives way to the rows before it

@@ -11,7 +11,7 @@ no longer knows, as after a second start in between:
   one timestamp.
 - Without any, nobody was shown it, and it is taken back.
 
-A producer that goes on sees to its own (`TransactionalEmitter`).
+A worker whose coordinator was lost at a commit restores the partition, and so comes here too.
 """
 
 import asyncio
@@ -30,11 +30,6 @@ from streams.state.partition_reader import Bounds, PartitionReader
 
 log = structlog.get_logger("flashcast.recovery")
 
-WRITTEN: Final = (
-    *(topic for topic in topics.OUTPUT_TOPICS if topic != topics.CAPACITY_FORECASTS),
-    topics.CAPACITY_SHARES,
-    topics.CHANGELOG,
-)
 LOOKS: Final = 25  # a marker that is on its way is there soon
 LOOK_S: Final = 0.2
 TAIL: Final = 2  # a last record and the marker behind it
@@ -50,12 +45,12 @@ async def settle(
     if not isinstance(emitter, TransactionalEmitter):
         return
     async with outside.reader(emitter.partition, uncommitted=True) as raw:
-        hanging = await _hanging(reader, raw)
+        hanging = await _hanging(emitter, reader, raw)
         if not hanging:
             return
         commit = emitter.earlier_outcome
         if commit is None:
-            commit = await _was_committed(reader, raw, hanging)
+            commit = await _was_committed(emitter, reader, raw, hanging)
         log.warning(
             "the broker left a transaction open, it is ended now",
             partition=emitter.partition,
@@ -63,7 +58,7 @@ async def settle(
             how="committed" if commit else "aborted",
         )
         await emitter.end_hanging(sorted(hanging), commit=commit)
-        left = await _hanging(reader, raw)
+        left = await _hanging(emitter, reader, raw)
     if not left:
         return
     names = ", ".join(f"{settings.topic(topic)}/{emitter.partition}" for topic in sorted(left))
@@ -76,15 +71,17 @@ async def settle(
     log.warning(problem)
 
 
-async def _hanging(reader: PartitionReader, raw: PartitionReader) -> Mapping[str, Bounds]:
+async def _hanging(
+    emitter: Emitter, reader: PartitionReader, raw: PartitionReader
+) -> Mapping[str, Bounds]:
     """Of the topics with records that no marker ended: from where on to their end."""
     found: dict[str, Bounds] = {}
     for look in range(LOOKS):
-        ends = await raw.bounds(WRITTEN)
-        stable = await reader.bounds(WRITTEN)
+        ends = await raw.bounds(emitter.writes)
+        stable = await reader.bounds(emitter.writes)
         found = {
             topic: Bounds(stable[topic].end, ends[topic].end)
-            for topic in WRITTEN
+            for topic in emitter.writes
             if stable[topic].end < ends[topic].end
         }
         if not found:
@@ -95,12 +92,12 @@ async def _hanging(reader: PartitionReader, raw: PartitionReader) -> Mapping[str
 
 
 async def _was_committed(
-    reader: PartitionReader, raw: PartitionReader, hanging: Mapping[str, Bounds]
+    emitter: Emitter, reader: PartitionReader, raw: PartitionReader, hanging: Mapping[str, Bounds]
 ) -> bool:
     """As far as anybody can have seen."""
     stamps = [await _first_ms(raw, topic, bounds) for topic, bounds in hanging.items()]
-    everywhere = await raw.bounds(WRITTEN)
-    for topic in WRITTEN:
+    everywhere = await raw.bounds(emitter.writes)
+    for topic in emitter.writes:
         if topic in hanging:
             continue
         begin = max(everywhere[topic].start, everywhere[topic].end - TAIL)

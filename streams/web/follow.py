@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.plain import Record
+from streams.denied import principal
 from streams.errors import BrokerError, ConfigurationError, FlashcastError
 from streams.fetch_seam import in_place, seam_problem
 from streams.fetching import Drain, client_options, isolation_level, leave
@@ -104,8 +105,6 @@ class Follower:
                     await self._probe(consumer)
                     probed = time.monotonic()
                 if not consumer.assignment():
-                    if self.stop_at_end:
-                        return
                     await asyncio.sleep(RETRY_S)
                     continue
                 await self._take(drain)
@@ -119,12 +118,21 @@ class Follower:
         finally:
             await leave(consumer)
 
+    @property
+    def _not_there(self) -> str:
+        return (
+            f"not there yet, or not for {principal(self.settings)} to see: `flashcast topics "
+            "create`, `flashcast topics acls`"
+        )
+
     async def _probe(self, consumer: AIOKafkaConsumer) -> None:
         """Ask which topics there are; begin with those that have appeared."""
         # as `consumer.topics()`, which keeps the partitions to itself; asks for all: creates none
         cluster = await asyncio.wait_for(consumer._client.fetch_all_metadata(), PROBE_TIMEOUT_S)
         wanted = [name for name in self._logical if cluster.partitions_for_topic(name)]
         self.link.missing = tuple(sorted(set(self._logical) - set(wanted)))
+        if self.stop_at_end and self.link.missing:
+            raise ConfigurationError(f"{', '.join(self.link.missing)}: {self._not_there}")
         partitions = {
             TopicPartition(name, number)
             for name in wanted
@@ -139,7 +147,7 @@ class Follower:
         if partitions:
             self.link.become("live")
         else:
-            self.link.become("waiting", "topics are not there yet: flashcast topics create")
+            self.link.become("waiting", f"topics are {self._not_there}")
 
     async def _first(
         self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]

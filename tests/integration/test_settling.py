@@ -15,12 +15,13 @@ from streams.checkpoint import Checkpoint, Output
 from streams.cluster import Cluster, KafkaProducer, SystemClock
 from streams.codec.batches import iter_records
 from streams.codec.write import encode_records
+from streams.emit import PARTITION_TOPICS, TransactionalEmitter
+from streams.errors import BrokerError
 from streams.settings import Settings
 from streams.state import changelog
 from streams.state.local_copy import LocalCopy, Place
 from streams.state.places import COPY_AGE_MS_MAX, copy_folder
 from streams.state.rocksdb import RocksDisk
-from streams.state.settling import WRITTEN
 
 pytestmark = pytest.mark.kafka
 SKUS = ["S1", "S2"]
@@ -75,7 +76,9 @@ async def ends(settings: Settings, isolation_level: str) -> dict[str, int]:
     )
     await consumer.start()
     try:
-        places = {TopicPartition(settings.topic(name), PARTITION): name for name in WRITTEN}
+        places = {
+            TopicPartition(settings.topic(name), PARTITION): name for name in PARTITION_TOPICS
+        }
         found = await consumer.end_offsets(list(places))
         return {places[place]: offset for place, offset in found.items()}
     finally:
@@ -209,33 +212,56 @@ def test_a_new_owner_is_told_how_the_last_transaction_ended(settings: Settings) 
     asyncio.run(drill())
 
 
-def test_a_commit_whose_coordinator_was_lost_is_ended_again(
+def test_after_a_commit_whose_coordinator_was_lost_the_partition_is_restored(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody but a restarted broker forgets markers; that they may be forgotten is enough."""
-    ended: list[bool] = []
-    ends_again = KafkaProducer.end_hanging
+    commit_transaction = KafkaProducer.commit_transaction
 
     async def lose_coordinator(self: KafkaProducer) -> None:
         await commit_transaction(self)
         self._connection().close()
 
-    async def count(self: KafkaProducer, places: list[tuple[str, int]], *, commit: bool) -> None:
-        ended.append(commit)
-        monkeypatch.setattr(KafkaProducer, "commit_transaction", commit_transaction)
-        await ends_again(self, places, commit=commit)
+    async def drill() -> None:
+        await commit(settings, made(1))
+        with monkeypatch.context() as patched, pytest.raises(BrokerError, match="was lost"):
+            patched.setattr(KafkaProducer, "commit_transaction", lose_coordinator)
+            await commit(settings, made(2))
+        emitter = emitter_of(settings)
+        state = await restored(settings, emitter)
+        await emitter.stop()
+        assert levels(state) == {"S1": 2.0, "S2": 2.0}
+        windows = await values(settings, topics.DEMAND_WINDOWS)
+        assert windows == [b"S1 at 1", b"S2 at 1", b"S1 at 2", b"S2 at 2"]
 
-    commit_transaction = KafkaProducer.commit_transaction
-    monkeypatch.setattr(KafkaProducer, "end_hanging", count)
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_worker_that_dies_while_it_ends_an_open_transaction_leaves_it_as_it_was_decided(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    async def die(self: KafkaProducer) -> None:
+        while self._txn_manager.partitions_to_add():  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)  # until the coordinator has them
+        raise BrokerError("killed")
 
     async def drill() -> None:
         await commit(settings, made(1))
-        assert ended == [], "a coordinator that stayed needs no second end"
-        monkeypatch.setattr(KafkaProducer, "commit_transaction", lose_coordinator)
-        await commit(settings, made(2))
-        assert ended == [True]
+        await leave_open(settings, everything(made(2)))
+        dying = emitter_of(settings)
+        await dying.start()
+        assert isinstance(dying, TransactionalEmitter)
+        end = "commit_transaction" if committed else "abort_transaction"
+        with monkeypatch.context() as patched, pytest.raises(BrokerError, match="killed"):
+            patched.setattr(KafkaProducer, end, die)
+            await dying.end_hanging(PARTITION_TOPICS, commit=committed)
+        emitter = emitter_of(settings)
+        state = await restored(settings, emitter)
+        await emitter.stop()
+        assert levels(state) == ({"S1": 2.0, "S2": 2.0} if committed else {"S1": 1.0, "S2": 1.0})
         assert await ends(settings, "read_committed") == await ends(settings, "read_uncommitted")
         windows = await values(settings, topics.DEMAND_WINDOWS)
-        assert windows == [b"S1 at 1", b"S2 at 1", b"S1 at 2", b"S2 at 2"]
+        assert windows[2:] == ([b"S1 at 2", b"S2 at 2"] if committed else [])
 
     asyncio.run(drill())

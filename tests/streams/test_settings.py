@@ -18,6 +18,9 @@ from streams.settings import load
         ({"FLASHCAST_SERVICES": '[{"name":"A"}]'}, r"FLASHCAST_SERVICES\[0\]\[name\] = 'A'"),
         ({"KAFKA_SASL_MECHANISM": "FOO"}, "KAFKA_SASL_MECHANISM = 'FOO'"),
         ({"KAFKA_SASL_USERNAME": "x"}, "KAFKA_SECURITY_PROTOCOL is PLAINTEXT"),
+        ({"KAFKA_SASL_PASSWORD": "x"}, "KAFKA_SASL_PASSWORD is set, but .* PLAINTEXT"),
+        ({"KAFKA_SSL_CERTIFICATE_FILE": "x"}, "it must be SASL_SSL or SSL"),
+        ({"KAFKA_SSL_CAFILE": "x"}, "did you mean KAFKA_SSL_CA_FILE"),
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"),
         ({"FLASHCAST_WEB_HOST": "0.0.0.0"}, "FLASHCAST_WEB_TOKEN"),
         ({"FLASHCAST_FORECAST_INTERVAL_MS": "25000"}, "multiple of FLASHCAST_BUCKET_MS 10000"),
@@ -42,12 +45,23 @@ def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for name in secrets:
         monkeypatch.setenv(name, "hunter2-hunter2-hunter2")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("KAFKA_SASL_USERNAME", "x")
     shown = f"{load()!r} {load()} {load().model_dump()} {load().model_dump_json()}"
     assert "hunter2" not in shown
-    monkeypatch.setenv("KAFKA_SASL_USERNAME", "x")
+    monkeypatch.delenv("KAFKA_SASL_USERNAME")
     with pytest.raises(ConfigurationError) as caught:
         load()
     assert "hunter2" not in str(caught.value)
+
+
+def test_names_that_other_programs_use_are_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "a:1")
+    monkeypatch.setenv("BOOTSTRAP_SERVERS", "elsewhere:1")
+    monkeypatch.setenv("SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("KAFKA_HEAP_OPTS", "-Xmx1g")
+    settings = load()
+    assert (settings.bootstrap_servers, settings.security_protocol) == ("a:1", "PLAINTEXT")
 
 
 @pytest.mark.parametrize("name", ["FLASHCAST_WEB_TOKEN", "FLASHCAST_PSEUDONYM_KEY"])

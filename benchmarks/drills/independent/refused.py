@@ -1,8 +1,8 @@
 """Whether a late event or dead letter shows its record, and not the shopper in it.
 
-As documented: in a JSON object the values of members whose name has `user` in it become `redacted`;
-without such a member, those of members that the contract does not name; of anything else a head is
-shown, with `redacted` in the place of the rest. So does a key that is not the record's own SKU.
+As documented: in a JSON object the values of members whose name has `user` in it, or that the
+contract does not name, become `redacted`; of anything else a head is shown, with `redacted` in the
+place of the rest. So does a key that is not the record's own SKU.
 """
 
 import base64
@@ -56,11 +56,11 @@ def _refuse(name: str) -> None:
 
 
 def _without_shopper(fields: dict[str, Any]) -> dict[str, Any]:
-    names = {name for name in fields if "user" in name.lower()} or fields.keys() - NAMED
-    return {
-        name: REDACTED if name in names and value not in (None, True, False, "") else value
-        for name, value in fields.items()
-    }
+    def goes(name: str, value: Any) -> bool:
+        nobody = value is None or isinstance(value, bool) or value == ""
+        return not nobody and ("user" in name.lower() or name not in NAMED)
+
+    return {name: REDACTED if goes(name, value) else value for name, value in fields.items()}
 
 
 def _head_of(shown: bytes, value: bytes) -> bool:
