@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from streams.codec.decode import Fetch
 from streams.denied import denied
 from streams.errors import BrokerError
-from streams.fetching import RawReader, client_options, isolation_level
+from streams.fetching import RawReader, client_options, isolation_level, leave
 from streams.outside import Clock
 from streams.producer import KafkaProducer
 from streams.settings import Settings
@@ -112,7 +112,7 @@ class Cluster:
                 raise BrokerError(f"{settings.bootstrap_servers}: {error!r}") from error
             yield KafkaReader(settings, partition, consumer)
         finally:
-            await consumer.stop()
+            await leave(consumer)
 
     async def group_offsets(self, partition: int) -> dict[str, int]:
         """Waits for a coordinator, which a new cluster has yet to appoint."""
