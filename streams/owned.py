@@ -20,6 +20,7 @@ CATCH_UP_RECORDS: Final = 10_000
 # Of event time. A checkpoint that only spares a restart some work is not begun so shortly before a
 # bucket closes: one is in flight at a time, and the bucket's answers would wait for it.
 CLOSING_SOON_MS: Final = 1_000
+ASTRAY_MS: Final = 5_000  # what was taken of the consumer is here long before
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Owned:
     commit: asyncio.Task[None] | None = None
     taken_ms: int = 0  # monotonic, of the last checkpoint's copy
     gap: bool = False  # a fetch was missed: go back to `expected`
+    astray: dict[str, tuple[int, int]] = field(default_factory=dict)  # (expected, since) by topic
     resumed: bool = False  # fetches stopped for a while: silence says nothing
     broken: Exception | None = None
 
@@ -65,10 +67,24 @@ class Owned:
         self.empties.pop(topic, None)
         return True
 
-    def note_empty(self, topic: str, position: int) -> None:
-        """A fetch of an event topic was answered with nothing; it counts if all before is here."""
-        if topic in EVENT_TOPICS and position == self.expected[topic]:
-            self.empties[topic] = position
+    def note_empty(self, topic: str, position: int, monotonic_ms: int) -> None:
+        """A fetch was answered with nothing; of an event topic it counts if all before is here.
+
+        What is before and does not come within `ASTRAY_MS` was taken and lost on its way: there is
+        a `gap`, which no later fetch may ever show.
+        """
+        expected = self.expected[topic]
+        if position <= expected:
+            self.astray.pop(topic, None)
+            if topic in EVENT_TOPICS and position == expected:
+                self.empties[topic] = position
+            return
+        at, since_ms = self.astray.get(topic, (-1, 0))
+        if at != expected:
+            self.astray[topic] = expected, monotonic_ms
+        elif monotonic_ms - since_ms > ASTRAY_MS:
+            del self.astray[topic]
+            self.gap = True
 
     def take_inbox(self) -> tuple[list[Fetch], dict[str, int]]:
         """What came since the last turn, out of the way of the loop."""

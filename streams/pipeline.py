@@ -356,8 +356,15 @@ class Pipeline:
             "history": list(self._history),
         }
         history_offset = self._history[0][1] if self._history else 0
-        guarantee = self.settings.processing_guarantee
-        return Marker(MARKER_VERSION, 0, self.offsets(), history_offset, core, guarantee)
+        return Marker(
+            version=MARKER_VERSION,
+            epoch=0,
+            offsets=self.offsets(),
+            history_offset=history_offset,
+            core=core,
+            guarantee=self.settings.processing_guarantee,
+            partitioner=self.settings.partitioner,
+        )
 
     # -- state by row
 

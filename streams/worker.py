@@ -109,8 +109,12 @@ class Worker:
             self._custody.see_if_ahead(owned, fetch.topic)
             self._custody.changed.set()
         elif owned.gap:
-            owned.gap = False
-            await self._group.seek(self._custody.positions([owned]))
+            await self._go_back(owned)
+
+    async def _go_back(self, owned: Owned) -> None:
+        owned.gap = False
+        log.info("what was missed is fetched again", partition=owned.partition)
+        await self._group.seek(self._custody.positions([owned]))
 
     def answered(self, drained: Drained) -> None:
         """Fetches that were answered with nothing, and the lag of all."""
@@ -123,7 +127,9 @@ class Worker:
         for empty in drained.empties:
             owned = self._custody.owned.get(empty.partition)
             if owned is not None:
-                owned.note_empty(empty.topic, empty.position)
+                owned.note_empty(empty.topic, empty.position, self._clock.monotonic_ms())
+                if owned.gap:
+                    self._custody.spawn(self._go_back(owned))
 
     def positions(self) -> Positions:
         """Where every input of every owned partition goes on."""

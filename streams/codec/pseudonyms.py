@@ -2,8 +2,8 @@
 
 A refused record need not keep to the contract, so it is asked what may stay, not what must go:
 
-    a JSON object   members that the contract names, but for those whose name has `user` in it,
-                    and texts that quote such a member; of others the names
+    a JSON object   names; numbers and texts where the contract has such, but for `user_id`, and
+                    for texts that quote one
     broken JSON     what stands before the first name that is `user_id`'s or nobody's
     anything else   nothing
     the key         if the value itself says that it is its SKU
@@ -25,6 +25,9 @@ from pydantic import SecretStr
 from streams.codec.strict import CONTRACT_NAMES, NESTING_MAX, VALUE_BYTES_MAX, nesting
 
 REDACTED: Final = b"redacted"
+TEXTS: Final = frozenset(
+    ("event_id", "session_id", "order_id", "region", "sku", "title", "category", "competitor")
+)
 HEADERS_KEPT: Final = frozenset(
     ("traceparent", "content-type", "ce_id", "ce_type", "ce_source", "ce_specversion", "ce_time")
 )
@@ -119,34 +122,31 @@ def _object(value: bytes | None) -> dict[str, object] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _goes(name: bytes, depth: int) -> bool:
-    """Whether the value of a member of that name, as it stands, is to be replaced."""
-    if depth == 1 and _text(name) not in CONTRACT_NAMES:
-        return True
-    return _PERHAPS_USER.search(name) is not None and "user" in _text(name).lower()
-
-
 def _text(token: bytes) -> str:
     """A JSON text without its quotes and escapes."""
     return _TEXT.decode(token)
 
 
 def _spans(value: bytes) -> Iterator[_Span]:
-    """The places in a JSON object that are to be replaced."""
-    at = depth = 0
-    while (found := _TOKEN.search(value, at)) is not None:
-        token, at = found[0], found.end()
-        if len(token) == 1:
-            depth += 1 if token in b"{[" else -1
-        elif (colon := _COLON.match(value, at)) is None:
-            if _PERHAPS_USER.search(token) and _QUOTES_USER.search(_text(token)):
-                yield _Span(found.start(), at, _told(token))
-        elif _goes(token, depth):
-            begin, at = colon.end(), _value_end(value, colon.end())
-            if value[begin:at] not in _NOBODY:
-                yield _Span(begin, at, _told(value[begin:at]))
-        else:
-            at = colon.end()
+    """The places in a JSON object that are to be replaced: values of its members."""
+    at = value.index(b"{") + 1
+    while (name := _TOKEN.search(value, at)) is not None and name[0] != b"}":
+        colon = _COLON.match(value, name.end())
+        assert colon is not None, "an object that was decoded has names with values"
+        begin, at = colon.end(), _value_end(value, colon.end())
+        if _goes(_text(name[0]), value[begin:at]):
+            yield _Span(begin, at, _told(value[begin:at]))
+
+
+def _goes(name: str, told: bytes) -> bool:
+    """Whether a member's value, as it stands, could speak of a shopper."""
+    if told in _NOBODY:
+        return False
+    if name not in CONTRACT_NAMES or "user" in name or told.startswith((b"{", b"[")):
+        return True
+    if told.startswith(b'"'):
+        return name not in TEXTS or _QUOTES_USER.search(_text(told)) is not None
+    return False
 
 
 def _value_end(value: bytes, at: int) -> int:

@@ -23,7 +23,7 @@ class Marker(msgspec.Struct, frozen=True):
 
     `offsets` maps each logical input topic to the next offset to read; `history_offset` is where
     in `demand-windows` the oldest bucket of the history rings lies; `core` is the pipeline's own
-    state, JSON-able; `guarantee` is the one under which the checkpoint was made.
+    state, JSON-able; `guarantee` and `partitioner` are the settings under which it was made.
     """
 
     version: int
@@ -32,6 +32,7 @@ class Marker(msgspec.Struct, frozen=True):
     history_offset: Offset
     core: dict[str, Any]
     guarantee: str = ""
+    partitioner: str = ""
 
 
 # Built here, once: msgspec 0.22 crashes where threads are the first to use a type at the same time.

@@ -68,6 +68,12 @@ async def restore(
         await _refuse_lost_state(settings, outside, emitter.partition)
     else:
         _check_offsets(settings, emitter.partition, marker, bounds)
+        if marker.partitioner not in ("", settings.partitioner):
+            raise StateError(
+                f"partition {emitter.partition}: records were judged under FLASHCAST_PARTITIONER = "
+                f"{marker.partitioner}, now it is {settings.partitioner}: set it back, or begin "
+                "anew under another FLASHCAST_APPLICATION"
+            )
         if marker.guarantee not in ("", settings.processing_guarantee):
             log.warning(
                 "the last checkpoint was made under another FLASHCAST_PROCESSING_GUARANTEE: while "

@@ -9,10 +9,12 @@ from streams.checkpoint import Restored, RestoreStats
 from streams.cluster import Cluster
 from streams.codec.decode import Fetch
 from streams.emit import emitter_for
-from streams.owned import CATCH_UP_BYTES, CATCH_UP_RECORDS, Owned
+from streams.owned import ASTRAY_MS, CATCH_UP_BYTES, CATCH_UP_RECORDS, Owned
 from streams.pipeline import Pipeline
 from streams.settings import load
 from streams.topics import CATALOG, CLICKS, INPUT_TOPICS
+
+NOW_MS = 1_000
 
 
 @pytest.fixture
@@ -69,20 +71,31 @@ def test_a_fetch_beyond_what_is_expected_is_refused_and_noticed(owned: Owned) ->
 
 
 def test_an_empty_answer_counts_only_where_everything_before_it_is_here(owned: Owned) -> None:
-    owned.note_empty(CLICKS, 12)
+    owned.note_empty(CLICKS, 12, NOW_MS)
     assert owned.take_inbox()[1] == {}
-    owned.note_empty(CLICKS, 10)
+    owned.note_empty(CLICKS, 10, NOW_MS)
     assert owned.take_inbox()[1] == {CLICKS: 10}
 
 
+def test_what_an_empty_answer_lies_behind_of_and_does_not_come_is_a_gap(owned: Owned) -> None:
+    owned.note_empty(CLICKS, 12, NOW_MS)
+    owned.note_empty(CLICKS, 12, NOW_MS + ASTRAY_MS)
+    assert not owned.gap, "it may be on its way"
+    assert owned.accept(clicks(10, 11))
+    owned.note_empty(CLICKS, 12, NOW_MS + ASTRAY_MS + 1)
+    assert not owned.gap, "it comes"
+    owned.note_empty(CLICKS, 12, NOW_MS + 2 * ASTRAY_MS + 2)
+    assert owned.gap
+
+
 def test_records_that_follow_an_empty_answer_make_it_void(owned: Owned) -> None:
-    owned.note_empty(CLICKS, 10)
+    owned.note_empty(CLICKS, 10, NOW_MS)
     assert owned.accept(clicks(10, 12))
     assert owned.take_inbox()[1] == {}
 
 
 def test_silence_of_a_reference_topic_means_nothing(owned: Owned) -> None:
-    owned.note_empty(CATALOG, 10)
+    owned.note_empty(CATALOG, 10, NOW_MS)
     assert owned.take_inbox()[1] == {}
 
 

@@ -1,8 +1,8 @@
 """Whether a late event or dead letter shows its record, and not the shopper in it.
 
-As documented: in a JSON object the values of members whose name has `user` in it, or that the
-contract does not name, become `redacted`; of anything else a head is shown, with `redacted` in the
-place of the rest. So does a key that is not the record's own SKU.
+As documented: in a JSON object values become `redacted` but numbers and texts where the contract
+has such, `user_id` not among them; of anything else a head is shown, with `redacted` in the place
+of the rest. So does a key that is not the record's own SKU.
 """
 
 import base64
@@ -13,10 +13,8 @@ from typing import Any
 from benchmarks.drills.independent.log import Record
 
 REDACTED = "redacted"
-NAMED = {
-    "event_id", "sku", "user_id", "event_time_ms", "price_cents", "quantity", "session_id",
-    "order_id", "region",
-}  # fmt: skip
+TEXTS = {"event_id", "sku", "session_id", "order_id", "region"}
+NUMBERS = {"event_time_ms", "price_cents", "quantity"}
 VALUE_BYTES_MAX = 2**20
 
 
@@ -58,7 +56,8 @@ def _refuse(name: str) -> None:
 def _without_shopper(fields: dict[str, Any]) -> dict[str, Any]:
     def goes(name: str, value: Any) -> bool:
         nobody = value is None or isinstance(value, bool) or value == ""
-        return not nobody and ("user" in name.lower() or name not in NAMED)
+        stays = TEXTS | NUMBERS if isinstance(value, int | float) else TEXTS
+        return not nobody and (name not in stays or isinstance(value, dict | list))
 
     return {name: REDACTED if goes(name, value) else value for name, value in fields.items()}
 

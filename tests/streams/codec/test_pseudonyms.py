@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from streams.codec.pseudonyms import Disguised, Pseudonyms
+from streams.codec.pseudonyms import TEXTS, Disguised, Pseudonyms
+from streams.codec.strict import CONTRACT_NAMES
 
 KEYED = Pseudonyms(SecretStr("a key of some length"))
 PLAIN = Pseudonyms(None)
@@ -54,6 +55,8 @@ def test_a_pseudonym_depends_on_the_key_and_is_the_same_wherever_the_shopper_sta
         b'{"user_id":["Zq7-shopper"]}',
         b'{"user_id":"x","user":{"name":"Zq7-shopper"}}',
         b'{"user_id":"Zq7-shopper","note":"for Zq7-shopper"}',
+        b'{"user_id":"Zq7-shopper","price_cents":"Zq7-shopper"}',
+        b'{"user_id":"Zq7-shopper","sku":["Zq7-shopper"]}',
         b'{"user_id":"Zq7-shopper","a":{"b":["Zq7\\u002dshopper","Zq7-shopper"]}}',
         b'{"body":"{\\"user_id\\":\\"Zq7-shopper\\"}"}',
         b'{"event_id":"{\\"user\\\\u005fid\\":\\"Zq7-shopper\\"}"}',
@@ -100,6 +103,12 @@ def test_of_broken_json_what_comes_before_the_shopper_is_shown_and_that_it_is_no
     )
     short = b'{"event_id":"e1","sku":"LAMP"'
     assert PLAIN.record(b"LAMP", short) == Disguised(b"LAMP", short, True)
+
+
+def test_numbers_and_texts_stay_where_the_contract_has_such() -> None:
+    assert set(TEXTS) < CONTRACT_NAMES
+    value = b'{"sku":"LAMP","price_cents":-1,"quantity":1e3,"event_time_ms":"5","title":"a lamp"}'
+    assert shown(value, pseudonyms=PLAIN) == value.replace(b'"5"', b'"redacted"')
 
 
 @pytest.mark.parametrize("told", ["friday", 1, ["friday"], {"a": {"b": ["friday"]}}])

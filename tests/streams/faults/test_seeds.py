@@ -14,6 +14,7 @@ import structlog
 from streams.custody import Custody
 from streams.emit import emitter_for
 from streams.errors import BrokerError
+from streams.faults import chance
 from streams.faults.client import (
     Placed,
     SimulatedOutside,
@@ -162,11 +163,14 @@ def trust_the_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("seed", "broken"),
-    [(23, leave_open), (161, trust_the_coordinator)],
+    [(8, leave_open), (30, trust_the_coordinator)],
 )
 def test_what_a_broker_forgot_and_nobody_ended_is_caught(
     seed: int, broken: Break, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(chance.MOMENTS, "outage", 12)
+    monkeypatch.setitem(chance.RATES, "skipped_markers", 1.0)
+    monkeypatch.setitem(chance.RATES, "slow_marker", 0.3)
     caught(seed, broken, monkeypatch)
 
 
