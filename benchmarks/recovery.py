@@ -126,8 +126,7 @@ async def _whole(reader: PartitionReader, topic: str) -> AsyncIterator[Fetch]:
 async def _commit(owned: Owned) -> Marker:
     checkpoint = owned.pipeline.take()
     result = await owned.emitter.commit(checkpoint)
-    places = zip(checkpoint.outputs, result.output_offsets, strict=True)
-    first = next((at for output, at in places if output.topic == DEMAND_WINDOWS), None)
+    first = result.first_offsets.get(DEMAND_WINDOWS)
     owned.emitter.forget(owned.pipeline.committed(first))
     return checkpoint.marker
 

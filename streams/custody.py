@@ -6,16 +6,13 @@ producer; both are restored from the last marker, and nothing is sent again from
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
 
 from streams.checkpoint import Checkpoint
 from streams.core_thread import CoreThread
-from streams.emit import CommitResult
 from streams.errors import BrokerError, ConfigurationError, FencedError, StateError
-from streams.merging import merged
 from streams.monitor import Monitor
 from streams.outside import Clock
 from streams.owned import Owned
@@ -189,8 +186,6 @@ class Custody:
         assert checkpoint is not None
         began_ms = self._clock.monotonic_ms()
         try:
-            outputs = await asyncio.to_thread(merged, checkpoint.outputs)
-            checkpoint = replace(checkpoint, outputs=outputs)
             await self._prove_owner(owned)
             result = await owned.emitter.commit(checkpoint)
         except Exception as error:  # whatever it is: a partition without commits would stand still
@@ -199,7 +194,8 @@ class Custody:
             self._monitor.checkpoints.labels("failed").inc()
             self.spawn(self.replace(owned, error))
             return
-        left = await self._core(owned.pipeline.committed, _windows_offset(checkpoint, result))
+        windows_offset = result.first_offsets.get(DEMAND_WINDOWS)
+        left = await self._core(owned.pipeline.committed, windows_offset)
         owned.emitter.forget(left)  # before the next checkpoint can be taken
         owned.committed = dict(checkpoint.marker.offsets)
         owned.checkpoint = owned.commit = None
@@ -291,12 +287,6 @@ class Custody:
         self.owned.clear()
         stops = (one.emitter.stop() for one in several)
         await asyncio.gather(*stops, *self._opening, return_exceptions=True)
-
-
-def _windows_offset(checkpoint: Checkpoint, result: CommitResult) -> int | None:
-    """Where in `demand-windows` the checkpoint's first record lies."""
-    placed = zip(checkpoint.outputs, result.output_offsets, strict=True)
-    return next((at for output, at in placed if output.topic == DEMAND_WINDOWS), None)
 
 
 def _take_if_pending(pipeline: Pipeline) -> Checkpoint | None:

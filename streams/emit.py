@@ -38,7 +38,7 @@ from streams.errors import (
     FlashcastError,
     StateError,
 )
-from streams.merging import with_last
+from streams.merging import merged, with_last
 from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog
@@ -63,11 +63,11 @@ FENCED: Final = (ProducerFenced, InvalidProducerEpoch)
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """Where one checkpoint came to lie: `output_offsets[i]` is that of the first record of the
-    checkpoint's output i, `changelog_offset` the one behind its marker.
+    """Where one checkpoint came to lie: `first_offsets` of its outputs, by topic, and
+    `changelog_offset`, the one behind its marker.
     """
 
-    output_offsets: list[int]
+    first_offsets: dict[str, int]
     changelog_offset: int
 
 
@@ -142,8 +142,10 @@ class Emitter(ABC):
             self._identity = (drawn, offsets[0])
         end = offsets[-1] + steps[-1][-1].batch.count
         await self._keep(checkpoint, forgotten, end)
-        first = len(steps[0])
-        return CommitResult(offsets[first : first + len(checkpoint.outputs)], end)
+        outputs = steps[1]
+        placed = zip(outputs, offsets[len(steps[0]) :][: len(outputs)], strict=True)
+        first_offsets = {output.topic: offset for output, offset in reversed(list(placed))}
+        return CommitResult(first_offsets, end)
 
     async def publish(self, outputs: Sequence[Output]) -> list[int]:
         """Outputs that belong to no checkpoint; the offset of each one's first record. Fails like
@@ -170,7 +172,7 @@ class Emitter(ABC):
         """All that is sent, in order: head of the changelog, outputs, rows and marker."""
         encoded = changelog.encode(checkpoint, forgotten, drawn)
         own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
-        steps = [own, checkpoint.outputs, *self._changelog_steps(encoded)]
+        steps = [own, merged(checkpoint.outputs), *self._changelog_steps(encoded)]
         return [[self._compressed(output) for output in step] for step in steps]
 
     def _compressed(self, output: Output) -> Output:

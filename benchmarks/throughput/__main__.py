@@ -42,6 +42,7 @@ from benchmarks.drills.brokers import LAUNCHER, Cluster, Foreign
 from benchmarks.throughput.catalogue import CATALOGUE, NotAvailableError, Program, chosen
 from benchmarks.throughput.report import summary, table, with_ratios, write
 from benchmarks.throughput.running import Bench, Row
+from benchmarks.throughput.topics import SHAPES
 from benchmarks.throughput.venvs import InstallError, is_installed
 
 RESULTS = Path(__file__).parents[1] / "results" / "throughput.json"
@@ -52,6 +53,12 @@ def main(
     program: Annotated[list[str] | None, typer.Option(help="This one; may be repeated.")] = None,
     events: Annotated[int, typer.Option(help="How many; slow programs get fewer.")] = 4_000_000,
     rounds: Annotated[int, typer.Option(min=1, help="Of which medians are taken.")] = 3,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", help=f"How it was produced: {', '.join(SHAPES)}; may be repeated. [plain]"
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option(help="200,000 events, one round, what is installed already.")
     ] = False,
@@ -74,15 +81,19 @@ def main(
         wanted = chosen(program)
     except KeyError as error:
         raise typer.BadParameter(f"no program is called {error}: see --list") from None
+    shapes = input_ or ["plain"]
+    if unknown := set(shapes) - set(SHAPES):
+        raise typer.BadParameter(f"--input {', '.join(unknown)}: there are {', '.join(SHAPES)}")
     if quick:
         events, rounds = QUICK_EVENTS, 1
         if not program:
             wanted = [one for one in wanted if one.quick and is_installed(one.requirements)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with _folder(keep, console) as folder, _broker(folder) as address:
-        rows = _measured(Bench(address, folder), wanted, events, rounds, console)
+        runs = [(one, shape) for one in wanted for shape in shapes]
+        rows = _measured(Bench(address, folder), runs, events, rounds, console)
     console.print(table(rows))
-    if results or not (program or quick):
+    if results or not (program or quick or input_):
         write(rows, results or RESULTS)
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -90,26 +101,30 @@ def main(
 
 
 def _measured(
-    bench: Bench, wanted: list[Program], events: int, rounds: int, console: Console
+    bench: Bench, runs: list[tuple[Program, str]], events: int, rounds: int, console: Console
 ) -> list[Row]:
-    runs: dict[str, list[Row]] = {one.name: [] for one in wanted}
+    found: list[list[Row]] = [[] for _ in runs]
     for number in range(rounds):
-        for one in wanted:
-            row = _run(bench, one, events, number)
-            runs[one.name].append(row)
+        for (one, shape), rows in zip(runs, found, strict=True):
+            row = _run(bench, one, events, number, shape)
+            rows.append(row)
             rate = row.get("events_per_s")
             said = f"{rate:,} events/s" if rate else "no rate"
             said += f", {row['problem'][:300]}" if "problem" in row else ", right"
             console.print(
-                f"round {number + 1}/{rounds} {one.name}: {said}", markup=False, highlight=False
+                f"round {number + 1}/{rounds} {one.name}, {shape}: {said}",
+                markup=False,
+                highlight=False,
             )
-    return with_ratios([summary(one, runs[one.name]) for one in wanted])
+    return with_ratios(
+        [summary(one, shape, rows) for (one, shape), rows in zip(runs, found, strict=True)]
+    )
 
 
-def _run(bench: Bench, program: Program, events: int, number: int) -> Row:
+def _run(bench: Bench, program: Program, events: int, number: int, shape: str) -> Row:
     """A program that cannot be installed has a row all the same."""
     try:
-        return bench.run(program, events, number) | {"version": program.version()}
+        return bench.run(program, events, number, shape) | {"version": program.version()}
     except (InstallError, NotAvailableError) as error:
         return {"events": None, "answer_right": False, "problem": str(error)}
 

@@ -26,12 +26,14 @@ class Encoded(NamedTuple):
     value_bytes: int  # of all its values together
 
 
-def batches(work: Workload, kind: int, partition: int) -> Iterator[Encoded]:
+def batches(
+    work: Workload, kind: int, partition: int, records_max: int = RECORDS_MAX
+) -> Iterator[Encoded]:
     """Everything of one topic partition, in order."""
     chosen = np.flatnonzero((work.kind == kind) & (work.partition == partition))
     event_id = work.event_id
-    for begin in range(0, len(chosen), RECORDS_MAX):
-        rows = chosen[begin : begin + RECORDS_MAX]
+    for begin in range(0, len(chosen), records_max):
+        rows = chosen[begin : begin + records_max]
         records, value_bytes = _records(work, event_id, kind, rows)
         timestamp_ms = int(work.event_time_ms[rows[0]])
         yield Encoded(RecordBatch(records, len(rows)), timestamp_ms, value_bytes)

@@ -34,9 +34,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def summary(program: Program, rounds: Sequence[Row]) -> Row:
+def summary(program: Program, shape: str, rounds: Sequence[Row]) -> Row:
     """Medians; `answer_right` when it was in every round."""
     row: Row = {"program": program.name, "about": program.about, "durable": program.durable}
+    row["input"] = shape
     problems = [one["problem"] for one in rounds if "problem" in one]
     measured = [one for one in rounds if one.get("events_per_s") is not None]
     row["version"] = rounds[0].get("version")
@@ -54,7 +55,7 @@ def summary(program: Program, rounds: Sequence[Row]) -> Row:
 
 
 def with_ratios(rows: list[Row]) -> list[Row]:
-    """Each rate over that of flashcast, and how fast the machine was in each round, of its best."""
+    """Each rate over the first of flashcast; how fast the machine was in a round, of its best."""
     base = next((row["events_per_s"] for row in rows if row["program"] == "flashcast"), None)
     calibrated = [one["calibration_s"] for row in rows for one in row["rounds"] if "load" in one]
     for row in rows:
@@ -81,7 +82,7 @@ def table(rows: Sequence[Row]) -> Table:
         speeds = [one["machine_speed"] for one in row["rounds"] if "machine_speed" in one]
         shown.add_row(
             row["program"],
-            row["about"],
+            row["about"] + ("" if row["input"] == "plain" else f"; input: {row['input']}"),
             row["version"] or "-",
             _number(row["events"]),
             _number(row["events_per_s"]),

@@ -62,11 +62,13 @@ class Bench:
         self._stamp = f"bench-{time.time_ns() // 1_000_000 % 10**8}"
         self._inputs: dict[str, Inputs] = {}
 
-    def run(self, program: Program, events: int, round_: int) -> Row:
-        """Raises InstallError and NotAvailableError; anything that it does wrong is in its row."""
+    def run(self, program: Program, events: int, round_: int, shape: str = "plain") -> Row:
+        """`shape`: a name in SHAPES. Raises InstallError and NotAvailableError; anything that it
+        does wrong is in its row.
+        """
         command = program.command()
-        inputs = self._loaded(min(events, program.events_max), program.name)
-        group = f"{self._stamp}-{program.name}-{round_}"
+        inputs = self._loaded(min(events, program.events_max), program.name, shape)
+        group = f"{self._stamp}-{program.name}-{shape}-{round_}"
         output = inputs.prefix + "demand-windows" if program.is_flashcast else f"{group}-windows"
         folder = self._folder / group
         folder.mkdir()
@@ -111,13 +113,13 @@ class Bench:
         )
         return row | _figures(process, part)
 
-    def _loaded(self, events: int, name: str) -> Inputs:
+    def _loaded(self, events: int, name: str, shape: str) -> Inputs:
         """Forecasts and decisions need a catalog beside the events, others must not have one."""
         decides = name == "flashcast-decisions"
-        prefix = f"{self._stamp}-{events}{'-decisions' if decides else ''}-"
+        prefix = f"{self._stamp}-{events}-{shape}{'-decisions' if decides else ''}-"
         if prefix not in self._inputs:
             work = workload(events)
-            value_bytes = topics.load(self._bootstrap_servers, prefix, work)
+            value_bytes = topics.load(self._bootstrap_servers, prefix, work, topics.SHAPES[shape])
             if decides:
                 settings = Settings(bootstrap_servers=self._bootstrap_servers, topic_prefix=prefix)
                 topic_admin.create(settings)

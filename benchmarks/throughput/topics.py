@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
-from benchmarks.throughput.encode import batches
+from benchmarks.throughput.encode import RECORDS_MAX, batches
 from benchmarks.throughput.workload import PARTITIONS, SKUS, START_MS, TOPICS, Workload, sku_name
 from streams import topic_admin
+from streams.codec.compression import compressed
 from streams.errors import BrokerError
 from streams.publish import Publisher
 from streams.records import CatalogEntry, StockLevel
@@ -25,7 +28,23 @@ DELETION_TIMEOUT_S, DELETION_POLL_S = 30.0, 0.2
 SALE_MS = 6 * 3_600_000
 
 
-def load(bootstrap_servers: str, prefix: str, work: Workload) -> int:
+@dataclass(frozen=True)
+class Shape:
+    """How producers send the same events."""
+
+    codec: Literal["none", "lz4", "zstd"] = "none"
+    batch_records: int = RECORDS_MAX
+
+
+SHAPES = {
+    "plain": Shape(),
+    "lz4": Shape(codec="lz4"),
+    "zstd": Shape(codec="zstd"),
+    "small-batches": Shape(batch_records=10),
+}
+
+
+def load(bootstrap_servers: str, prefix: str, work: Workload, shape: Shape) -> int:
     """Create the three topics and fill them; returns when all is acknowledged, with the bytes of
     all values.
     """
@@ -33,10 +52,10 @@ def load(bootstrap_servers: str, prefix: str, work: Workload) -> int:
     names = [prefix + topic for topic in TOPICS]
     admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=KEPT) for name in names])
     admin.close()
-    return asyncio.run(_publish(bootstrap_servers, names, work))
+    return asyncio.run(_publish(bootstrap_servers, names, work, shape))
 
 
-async def _publish(bootstrap_servers: str, names: list[str], work: Workload) -> int:
+async def _publish(bootstrap_servers: str, names: list[str], work: Workload, shape: Shape) -> int:
     # idempotent: a retry must not put events out of order
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, enable_idempotence=True, max_request_size=2**20
@@ -46,9 +65,11 @@ async def _publish(bootstrap_servers: str, names: list[str], work: Workload) -> 
     try:
         for kind, name in enumerate(names):
             for partition in range(PARTITIONS):
-                for batch, timestamp_ms, bytes_of_values in batches(work, kind, partition):
+                of_partition = batches(work, kind, partition, shape.batch_records)
+                for batch, timestamp_ms, bytes_of_values in of_partition:
                     value_bytes += bytes_of_values
-                    builder = batch.builder(timestamp_ms, transactional=False)
+                    sent = compressed(batch, shape.codec)
+                    builder = sent.builder(timestamp_ms, transactional=False)
                     await producer.send_batch(builder, name, partition=partition)
         await producer.flush()
     finally:

@@ -12,9 +12,10 @@ EVENTS = 60_000
 
 
 @pytest.mark.kafka
-def test_flashcast_answers_right(kafka: Kafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", ["plain", "zstd", "small-batches"])
+def test_flashcast_answers_right(kafka: Kafka, tmp_path: Path, shape: str) -> None:
     (program,) = chosen(["flashcast"])
-    row = Bench(kafka.bootstrap_servers, tmp_path).run(program, EVENTS, 0)
+    row = Bench(kafka.bootstrap_servers, tmp_path).run(program, EVENTS, 0, shape)
     assert row["answer_right"], row
     assert row["events"] == EVENTS
     assert row["events_per_s"] > 0
