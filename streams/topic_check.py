@@ -12,6 +12,7 @@ from streams.settings import Settings
 from streams.topics import (
     CAPACITY_FORECASTS,
     CHANGELOG,
+    COMPACTION_LAG_MS,
     DAY_MS,
     DEMAND_WINDOWS,
     EVENT_TOPICS,
@@ -144,6 +145,14 @@ def _cleanup(name: str, topic: str, found: Found) -> list[Finding]:
         if policy != "compact":
             said = f"cleanup.policy is {policy}: the newest record of a SKU would be deleted"
             return [Finding("problem", topic, said, _alter(topic, "cleanup.policy=compact"))]
+        lag_ms = int(found.config.get("min.compaction.lag.ms", COMPACTION_LAG_MS))
+        if name == CHANGELOG and lag_ms < COMPACTION_LAG_MS:
+            said = (
+                f"min.compaction.lag.ms is {lag_ms}: under at_least_once the row of a checkpoint "
+                "that is never finished may cost the one before it"
+            )
+            remedy = _alter(topic, f"min.compaction.lag.ms={COMPACTION_LAG_MS}")
+            return [Finding("warning", topic, said, remedy)]
     elif name in (CAPACITY_FORECASTS, *INTERNAL_TOPICS):
         if not compacted:
             said = f"cleanup.policy is {policy}: it grows with time instead of with keys"

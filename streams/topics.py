@@ -48,9 +48,9 @@ class TopicPlan:
     config: dict[str, str]
 
 
-MINUTE_MS: Final = 60_000
-HOUR_MS: Final = 60 * MINUTE_MS
+HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
+COMPACTION_LAG_MS: Final = 300_000  # of the changelog
 
 
 def broker_name(name: str, prefix: str, application: str) -> str:
@@ -77,7 +77,7 @@ def plans(prefix: str = "", application: str = "flashcast") -> list[TopicPlan]:
             "delete.retention.ms": str(DAY_MS),
             # without transactions a row may come whose checkpoint is never finished: the row before
             # it must still be there when a worker restores
-            "min.compaction.lag.ms": str(5 * MINUTE_MS),
+            "min.compaction.lag.ms": str(COMPACTION_LAG_MS),
         },
     }
     return [

@@ -55,6 +55,7 @@ def test_partition_counts_that_differ_are_named_against_what_most_event_topics_h
         ("clicks", {"cleanup_policy": "compact"}, "problem", "all but the last record"),
         ("catalog", {"cleanup_policy": "delete"}, "problem", "would be deleted"),
         ("flashcast-changelog", {"cleanup_policy": "compact,delete"}, "problem", "newest record"),
+        ("flashcast-changelog", {"min_compaction_lag_ms": "0"}, "warning", "at_least_once"),
         ("capacity-shares", {"cleanup_policy": "delete"}, "warning", "grows with time"),
         ("demand-windows", {"retention_ms": "3600000"}, "problem", "history"),
         ("demand-windows", {"retention_bytes": "1000000"}, "warning", "retention.bytes"),
