@@ -179,7 +179,13 @@ class Custody:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self.fail_with)
         return task
+
+    def fail_with(self, task: asyncio.Task[None]) -> None:
+        """Of a task that has ended: if by an error, the worker does not stand still but ends."""
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.fail(error)
 
     async def _commit(self, owned: Owned) -> None:
         checkpoint = owned.checkpoint

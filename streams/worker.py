@@ -69,6 +69,7 @@ class Worker:
     def start(self) -> None:
         """Begin to turn."""
         self._loop_task = asyncio.create_task(self._run(), name="worker")
+        self._loop_task.add_done_callback(self._custody.fail_with)
 
     async def finish(self) -> None:
         """Leave: last checkpoints, bounded in time, then everything is let go. Once."""

@@ -44,6 +44,21 @@ def opened(settings: Settings) -> Owned:
     return Owned(0, pipeline, PlainEmitter(settings, Cluster(settings), 0), starts, {})
 
 
+async def test_a_task_that_fails_ends_the_worker() -> None:
+    custody = Custody(CoreThread(), _never, QuietGroup(), Monitor(process=False), SystemClock())
+
+    async def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    await asyncio.wait([custody.spawn(fail())])
+    await custody.failed.wait()
+    assert str(custody.failure) == "a fault of ours"
+
+
+async def _never(number: int) -> Owned:
+    raise AssertionError(number)
+
+
 async def settled(custody: Custody) -> None:
     """Until no task of its own is left."""
     while tasks := list(custody._tasks):
