@@ -22,6 +22,11 @@ def principal(settings: Settings) -> str:
     return "an anonymous client"
 
 
+def unseen(settings: Settings) -> str:
+    """What is said of a topic that a broker does not show."""
+    return f"not there, or not for {principal(settings)} to see"
+
+
 def may_not(settings: Settings, operation: str, resource: str) -> ConfigurationError:
     """The error of a right that is missing on a resource, such as `topic clicks`."""
     return ConfigurationError(

@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.codec.decode import Fetch
 from streams.codec.plain import Record
-from streams.denied import denied, principal
+from streams.denied import denied, unseen
 from streams.errors import BrokerError, ConfigurationError
 from streams.fetch_seam import seam_problem
 from streams.fetching import RawReader, client_options, isolation_level
@@ -77,8 +77,7 @@ class LogReader:
             raise BrokerError(f"{name}: metadata cannot be read: {error}") from None
         if not found:
             raise ConfigurationError(
-                f"topic {name!r} is not there, or not for {principal(self._settings)} to see: run "
-                "`flashcast topics create` first"
+                f"topic {name!r} is {unseen(self._settings)}: run `flashcast topics create` first"
             )
         return len(found)
 

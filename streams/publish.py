@@ -15,7 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from streams.denied import denied, may_not, principal
+from streams.denied import denied, may_not, unseen
 from streams.errors import BrokerError, ConfigurationError
 from streams.fetching import client_options
 from streams.placement import KeyedRecord, Placement
@@ -98,8 +98,8 @@ class Publisher:
             partitions = cluster.partitions_for_topic(name)
             if not partitions:
                 raise ConfigurationError(
-                    f"topic {name!r} is not there, or not for {principal(self._settings)} to see: "
-                    "run `flashcast topics create` first"
+                    f"topic {name!r} is {unseen(self._settings)}: run `flashcast topics create` "
+                    "first"
                 )
             self._placements[topic] = Placement(self._settings.partitioner, len(partitions))
         return self._placements[topic]

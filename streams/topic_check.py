@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from streams.denied import principal
+from streams.denied import unseen
 from streams.settings import Settings
 from streams.topics import (
     CAPACITY_FORECASTS,
@@ -55,8 +55,8 @@ def judge(found: Mapping[str, Found], settings: Settings) -> list[Finding]:
         name = plan.logical
         topic = found.get(plan.name)
         if topic is None:
-            what = f"is missing, or not for {principal(settings)} to see"
-            findings.append(Finding("problem", plan.name, what, "flashcast topics create"))
+            said = f"is {unseen(settings)}"
+            findings.append(Finding("problem", plan.name, said, "flashcast topics create"))
             continue
         findings += _reachable(plan.name, topic)
         findings += _cleanup(name, plan.name, topic)

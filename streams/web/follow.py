@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.codec.plain import Record
-from streams.denied import principal
+from streams.denied import unseen
 from streams.errors import BrokerError, ConfigurationError, FlashcastError
 from streams.fetch_seam import in_place, seam_problem
 from streams.fetching import Drain, client_options, isolation_level, leave
@@ -28,6 +28,7 @@ RETRY_S: Final = 2.0
 PROBE_S: Final = 3.0  # how often it is made sure that the broker still answers
 PROBE_TIMEOUT_S: Final = 5.0
 WAIT_S: Final = 0.3
+REMEDY: Final = "`flashcast topics create` makes them, `flashcast topics acls` grants"
 RECORDS_MAX: Final = 2_000  # taken at once, before others get their turn on the loop
 
 State = Literal["connecting", "waiting", "live", "unreachable"]
@@ -118,13 +119,6 @@ class Follower:
         finally:
             await leave(consumer)
 
-    @property
-    def _not_there(self) -> str:
-        return (
-            f"not there yet, or not for {principal(self.settings)} to see: `flashcast topics "
-            "create`, `flashcast topics acls`"
-        )
-
     async def _probe(self, consumer: AIOKafkaConsumer) -> None:
         """Ask which topics there are; begin with those that have appeared."""
         # as `consumer.topics()`, which keeps the partitions to itself; asks for all: creates none
@@ -132,7 +126,8 @@ class Follower:
         wanted = [name for name in self._logical if cluster.partitions_for_topic(name)]
         self.link.missing = tuple(sorted(set(self._logical) - set(wanted)))
         if self.stop_at_end and self.link.missing:
-            raise ConfigurationError(f"{', '.join(self.link.missing)}: {self._not_there}")
+            names = ", ".join(self.link.missing)
+            raise ConfigurationError(f"{names}: {unseen(self.settings)}; {REMEDY}")
         partitions = {
             TopicPartition(name, number)
             for name in wanted
@@ -147,7 +142,7 @@ class Follower:
         if partitions:
             self.link.become("live")
         else:
-            self.link.become("waiting", f"topics are {self._not_there}")
+            self.link.become("waiting", f"topics are {unseen(self.settings)}; {REMEDY}")
 
     async def _first(
         self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]

@@ -1,7 +1,9 @@
 """Restores on a broker: what is read, what gives way, and what refuses to start."""
 
 import shutil
+from dataclasses import replace
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from checkpoints import (
@@ -43,6 +45,17 @@ async def test_state_that_is_lost_refuses_to_start_anew(kafka_settings: Settings
     await consumer.commit({tp: 1})
     await consumer.stop()
     with pytest.raises(StateError, match=rf"no checkpoint, but group '{group}' .*--delete"):
+        await taken(kafka_settings)
+
+
+async def test_state_of_records_judged_under_another_partitioner_refuses_to_start(
+    kafka_settings: Settings,
+) -> None:
+    await fill_inputs(kafka_settings, 3)
+    taken_before = checkpoint(1, ["A"])
+    marker = msgspec.structs.replace(taken_before.marker, partitioner="crc32")
+    await commit_all(kafka_settings, [replace(taken_before, marker=marker)])
+    with pytest.raises(StateError, match=r"FLASHCAST_PARTITIONER = crc32, now it is murmur2"):
         await taken(kafka_settings)
 
 

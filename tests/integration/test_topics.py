@@ -212,6 +212,11 @@ def test_tail_shows_what_is_there_and_leaves(
     assert len({(one["partition"], one["offset"]) for one in lines}) == 500
 
 
+def test_tail_that_is_not_to_follow_says_which_topics_are_not_there(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match=r"restock-events: not there, .*topics create"):
+        run_tail(settings, [topics.RESTOCK_EVENTS], follow=False)
+
+
 async def test_the_capacity_answer_follows_its_topic_even_when_that_comes_later(
     settings: Settings,
 ) -> None:
