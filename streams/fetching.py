@@ -131,19 +131,24 @@ class Drain:
         self._answered: dict[TopicPartition, tuple[int, int]] = {}
         self._damaged: dict[TopicPartition, int] = {}  # damaged answers on end
 
-    async def wait(self, timeout_s: float) -> None:
-        """Until an answer with records is there, or the time is up. Raises what aiokafka found
-        wrong.
+    def fetch_wait(self, wait_ms: int) -> None:
+        """How long the broker may hold back an answer to the fetches that follow."""
+        self._consumer._fetcher._fetch_max_wait_ms = wait_ms
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Until an answer with records is there (True), or the time is up. Raises what aiokafka
+        found wrong.
         """
         fetcher = self._consumer._fetcher
         if fetcher._records:
-            return
+            return True
         waiter = fetcher._create_fetch_waiter()
         await asyncio.wait([waiter], timeout=timeout_s)
         if not waiter.done():
             waiter.cancel()
-            return
+            return False
         waiter.result()
+        return True
 
     async def take(self) -> Drained:
         """Whatever is there. `error` is a KafkaError, a CodecError for a damaged batch, or a

@@ -40,6 +40,9 @@ log = structlog.get_logger("flashcast.transport")
 SCHEME: Final = "flashcast"
 FETCH_WAIT_MS: Final = 200  # an idle topic partition is answered, empty, this often
 _TAKE_TIMEOUT_S: Final = 0.2
+# While some topic partitions run ahead: one fetch is in flight per broker, and what has room again
+# waits for the answer to the others, which may have nothing to say.
+_AHEAD_WAIT_MS: Final = 5
 # When events trickle in, each answer of the broker holds a few; what comes within a pause is taken
 # together, since a take costs as much as hundreds of events.
 _PAUSE_S: Final = 0.01
@@ -107,28 +110,41 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         if not self._flowing(consumer):
             await asyncio.sleep(timeout_s)
             return Drained()
-        self._pause(consumer)
-        await drain.wait(timeout_s)
         loop = asyncio.get_running_loop()
+        ahead = await self._wait(consumer, drain, loop.time() + timeout_s)
         await asyncio.sleep(self._pause_until_s - loop.time())  # not at all when that is over
         if not self._flowing(consumer):
             return Drained()
         drained = await drain.take()
         little = sum(len(fetch.data) for fetch in drained.fetches) < _LITTLE_BYTES
-        self._pause_until_s = loop.time() + _PAUSE_S if little else 0.0
+        self._pause_until_s = loop.time() + _PAUSE_S if little and not ahead else 0.0
         drained.generation = consumer._coordinator.generation
         return drained
 
     def _flowing(self, consumer: AIOKafkaConsumer) -> bool:
         return self.consumer.flow_active and not consumer._subscription.reassignment_in_progress
 
-    def _pause(self, consumer: AIOKafkaConsumer) -> None:
-        """Stop asking for the topic partitions that are ahead, and ask for those that were."""
+    async def _wait(self, consumer: AIOKafkaConsumer, drain: Drain, by_s: float) -> bool:
+        """For an answer, until `by_s` of the loop's time. Whether a topic partition is ahead."""
+        loop = asyncio.get_running_loop()
+        while True:
+            ahead = self._pause(consumer)
+            drain.fetch_wait(_AHEAD_WAIT_MS if ahead else FETCH_WAIT_MS)
+            left_s = by_s - loop.time()
+            wait_s = min(left_s, _AHEAD_WAIT_MS / 1_000) if ahead else left_s
+            if await drain.wait(wait_s) or loop.time() >= by_s:
+                return ahead
+
+    def _pause(self, consumer: AIOKafkaConsumer) -> bool:
+        """Stop asking for the topic partitions that are ahead, and ask for those that were. Whether
+        any is.
+        """
         topic = self.app.settings.topic
         wanted = {TopicPartition(topic(name), number) for name, number in self.app.worker.ahead}
         paused = consumer.paused()
         consumer.pause(*((wanted - paused) & consumer.assignment()))
         consumer.resume(*(paused - wanted))
+        return bool(wanted)
 
     async def seek_all(self, positions: Positions) -> None:
         """Go to these positions; those of topic partitions that are not ours (any more) are left

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from brokers import Kafka, create_topics, fresh_settings
 
-from streams import fetch_seam
+from streams import fetch_seam, transport
 from streams.agents import FlashcastApp, build_app
 from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
@@ -169,8 +169,10 @@ async def test_a_topic_partition_at_its_end_is_answered_empty(kafka_settings: Se
 
 async def test_a_partition_that_is_ahead_is_not_fetched(kafka_settings: Settings) -> None:
     shelf = Shelf()
-    async with running(kafka_settings, shelf) as (_, collector):
+    async with running(kafka_settings, shelf) as (app, collector):
+        fetcher = app.consumer.thread._consumer._fetcher
         await collector.until(lambda: (ORDERS, 0, 0) in collector.empties)
+        assert fetcher._fetch_max_wait_ms == transport.FETCH_WAIT_MS
         collector.ahead = frozenset({(CLICKS, 0)})
         await publish(kafka_settings, ORDERS, 0, numbered(1))
         await collector.until(lambda: (ORDERS, 0, 1) in collector.empties)
@@ -178,6 +180,8 @@ async def test_a_partition_that_is_ahead_is_not_fetched(kafka_settings: Settings
         await publish(kafka_settings, ORDERS, 0, numbered(5))
         await collector.until(lambda: (ORDERS, 0, 6) in collector.empties)
         assert (CLICKS, 0) not in shelf.records
+        # what has room again waits for the answer to the fetch in flight, so that one is short
+        assert fetcher._fetch_max_wait_ms < transport.FETCH_WAIT_MS
         collector.ahead = frozenset()
         await collector.until(lambda: len(shelf.records[CLICKS, 0]) == 5)
 
