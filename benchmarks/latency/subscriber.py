@@ -18,7 +18,7 @@ from benchmarks.latency.figures import ANSWERS, Answers
 from benchmarks.throughput.workload import PARTITIONS, Int64s
 from streams.codec import plain
 from streams.codec.batches import iter_records, read_batches
-from streams.fetch_seam import in_place, raw_answer
+from streams.fetch_seam import raw_answer, seam_problem
 from streams.fetching import Drain, client_options
 from streams.settings import Settings
 
@@ -50,6 +50,7 @@ class Subscriber:
 
     async def follow(self, settings: Settings) -> None:
         """Collects until it is cancelled."""
+        assert (problem := seam_problem()) is None, problem
         prefix = settings.topic_prefix
         consumer = AIOKafkaConsumer(
             **client_options(settings),
@@ -68,7 +69,6 @@ class Subscriber:
                     for number in range(PARTITIONS)
                 ]
             )
-            assert in_place(), "whole answers cannot be had from this aiokafka"
             drain = Drain(consumer, lambda name: name.removeprefix(prefix), raw=True)
             while True:
                 await drain.wait(POLL_S)
