@@ -47,6 +47,7 @@ from streams.state.local_copy import LocalCopy, Place
 log = structlog.get_logger("flashcast.emit")
 
 DELIVERY_TIMEOUT_S: Final = 20.0  # of one whole checkpoint
+COPY_PAUSE_S: Final = 0.5  # before the local copy is written: other partitions close at this time
 START_TIMEOUT_S: Final = 30.0
 TRANSACTION_TIMEOUT_MS: Final = 30_000  # the broker then aborts what a dead worker left open
 ENDING_TIMEOUT_MS: Final = 600_000  # what it must not abort; brokers allow 900,000 by default
@@ -96,6 +97,7 @@ class Emitter(ABC):
         self._producer: Producer | None = None
         self._copy: LocalCopy | None = None
         self._copying: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()  # the local copy is waited for
         self._identity: tuple[bytes, int] | None = None  # of the changelog, and its offset
         self._forgotten: list[bytes] = []
         self._unanswered: set[str] = set()  # topics, in a delivery
@@ -292,7 +294,7 @@ class Emitter(ABC):
             await producer.discard()
 
     async def _keep(self, checkpoint: Checkpoint, forgotten: Sequence[bytes], offset: int) -> None:
-        """Starts to write the checkpoint to the local copy, beside what comes next."""
+        """Soon writes the checkpoint to the local copy, beside what comes next."""
         await self._copied()
         copy, identity = self._copy, self._identity
         if copy is None or identity is None:
@@ -304,13 +306,20 @@ class Emitter(ABC):
         def write() -> None:
             copy.write(changelog.changes(checkpoint, forgotten), place)
 
-        self._copying = asyncio.create_task(asyncio.to_thread(write))
+        async def write_soon() -> None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), COPY_PAUSE_S)
+            await asyncio.to_thread(write)
+
+        self._hurry.clear()
+        self._copying = asyncio.create_task(write_soon())
 
     async def _copied(self) -> None:
         """Awaits the local copy. One that fails is discarded: the changelog has it all."""
         copying, self._copying = self._copying, None
         if copying is None or self._copy is None:
             return
+        self._hurry.set()
         try:
             await copying
         except StateError as error:
