@@ -48,14 +48,17 @@ class Turn:
                 if owned.broken is None
             ]
             busy = any(worked)
-            for together in _rounds(several):
-                closed = True
+            behind, alone = _apart(several)
+            for together in [behind, *([one] for one in alone)]:
+                closed = bool(together)
                 while closed:
                     closed = self._close(together)
                     busy = busy or closed
                     if self._take(together):
                         return True
                     if clock.monotonic_ms() - began_ms >= TURN_MS:
+                        if closed and together is not behind:
+                            return True  # events that came meanwhile wait for no second partition
                         break
         return busy
 
@@ -90,18 +93,15 @@ class Turn:
         return True
 
 
-def _rounds(several: Sequence[Owned]) -> list[list[Owned]]:
-    """Who closes together. In a catch-up all, so that the model has large batches; else one by one,
-    so that what one partition says does not wait for the next.
+def _apart(several: Sequence[Owned]) -> tuple[list[Owned], list[Owned]]:
+    """Who closes together, and who alone. In a catch-up all close together, so that the model has
+    large batches; else one by one, so that what one partition says does not wait for the next.
     """
     behind: list[Owned] = []
-    alone: list[list[Owned]] = []
+    alone: list[Owned] = []
     for owned in several:
-        if owned.catching_up():
-            behind.append(owned)
-        else:
-            alone.append([owned])
-    return [behind, *alone] if behind else alone
+        (behind if owned.catching_up() else alone).append(owned)
+    return behind, alone
 
 
 def _guarded(owned: Owned, work: Callable[..., Any], *arguments: Any) -> bool:

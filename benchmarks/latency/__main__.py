@@ -75,7 +75,7 @@ def main(
         console.print("left out: FLASHCAST_TEST_KAFKA names no launcher of Apache Kafka")
         return
     folder = Path(tempfile.mkdtemp(prefix="flashcast-latency-"))
-    cluster = Cluster(folder / "kafka")
+    cluster = Cluster(folder / "kafka", heap="1g")
     try:
         cluster.start()
         settings = load(bootstrap_servers=cluster.bootstrap_servers, data_dir=folder / "data")

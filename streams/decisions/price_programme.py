@@ -32,30 +32,38 @@ PLENTY_DEVIATIONS: Final = 6.0  # of demand, above which stock cannot run out
 
 
 @njit
-def _add(weights: Floats, place: float, share: float) -> None:
-    """Adds what the value at a fractional index `place` takes of each level's, times `share`:
-    linear, plus the mean curvature of the two ends.
+def _add_between(weights: Floats, left: int, share: float, right: float, bent: float) -> None:
+    """Adds what values between the levels `left` and `left` + 1 take of each level's: linear, plus
+    the mean curvature of the two ends. Sums over values, each of which lies a fraction r further
+    than `left`: `share` of their shares, `right` of share r, `bent` of share r (1 - r).
     """
+    weights[left] += share - right
+    weights[left + 1] += right
+    inner = left + 2 < len(weights)
+    ends = (1 if left > 0 else 0) + (1 if inner else 0)
+    if ends == 0 or bent == 0.0:
+        return
+    bend = -0.5 * bent / ends
+    if left > 0:
+        weights[left - 1] += bend
+        weights[left] -= 2.0 * bend
+        weights[left + 1] += bend
+    if inner:
+        weights[left] += bend
+        weights[left + 1] -= 2.0 * bend
+        weights[left + 2] += bend
+
+
+@njit
+def _add(weights: Floats, place: float, share: float) -> None:
+    """Adds what the value at a fractional index `place` takes of each level's, times `share`."""
     last = len(weights) - 1
     if place <= 0.0 or place >= last:
         weights[0 if place <= 0.0 else last] += share
         return
     left = int(place)
-    right_share = place - left
-    weights[left] += share * (1.0 - right_share)
-    weights[left + 1] += share * right_share
-    ends = (1 if left > 0 else 0) + (1 if left + 2 <= last else 0)
-    if ends == 0 or right_share == 0.0:
-        return
-    bend = -0.5 * share * right_share * (1.0 - right_share) / ends
-    if left > 0:
-        weights[left - 1] += bend
-        weights[left] -= 2.0 * bend
-        weights[left + 1] += bend
-    if left + 2 <= last:
-        weights[left] += bend
-        weights[left + 1] -= 2.0 * bend
-        weights[left + 2] += bend
+    beyond = place - left
+    _add_between(weights, left, share, share * beyond, share * beyond * (1.0 - beyond))
 
 
 @njit
@@ -64,6 +72,7 @@ def _weigh(weights: Floats, mean: float, stock: float, per_unit: float) -> tuple
     the stretch [begin, end) outside of which they are 0.
     """
     weights[:] = 0.0
+    last = len(weights) - 1
     if mean > EXACT_MEAN_MAX:
         spread = math.sqrt(3.0 * mean)
         sales = 0.0
@@ -78,12 +87,27 @@ def _weigh(weights: Floats, mean: float, stock: float, per_unit: float) -> tuple
         left = 1.0
         sales = 0.0
         count = 0
+        # counts that end between the same two levels are added together
+        level, share, right, bent = last, 0.0, 0.0, 0.0
         while count < stock and left > 1e-7:
-            _add(weights, (stock - count) * per_unit, mass)
+            place = (stock - count) * per_unit
+            if place >= last:
+                weights[last] += mass
+            else:
+                if int(place) != level:
+                    if share > 0.0:
+                        _add_between(weights, level, share, right, bent)
+                    level, share, right, bent = int(place), 0.0, 0.0, 0.0
+                beyond = place - level
+                share += mass
+                right += mass * beyond
+                bent += mass * beyond * (1.0 - beyond)
             sales += mass * count
             left -= mass
             count += 1
             mass *= mean / count
+        if share > 0.0:
+            _add_between(weights, level, share, right, bent)
         most = min(float(count), stock)
         left = max(left, 0.0)
         _add(weights, (stock - most) * per_unit, left)
@@ -109,55 +133,69 @@ def _period_value(
 
 
 @njit
-def _value(
-    k: int,
-    level: int,
-    prices: Floats,
-    means: Floats,
-    per_unit: float,
-    later: Floats,
-    known: Floats,
-    weights: Floats,
-) -> float:
-    """Of one period at price k from a level. What it takes of `later` is the same in every period,
-    and kept: sales, begin and end in `known` [PRICES, n, 3], end 0 where not yet known, and
-    `weights` [PRICES, n, n] of n levels.
-    """
-    row = weights[k, level]
-    if known[k, level, 2] == 0.0:
-        sales, begin, end = _weigh(row, means[k], level / per_unit, per_unit)
-        known[k, level, 0], known[k, level, 1], known[k, level, 2] = sales, begin, end
-    value = prices[k] * known[k, level, 0]
-    for at in range(int(known[k, level, 1]), int(known[k, level, 2])):
-        value += row[at] * later[at]
-    return float(value)
-
-
-@njit
-def _climb(
+def _period(
     start: int,
-    level: int,
+    first: int,
     prices: Floats,
     means: Floats,
     per_unit: float,
     later: Floats,
     known: Floats,
     weights: Floats,
-) -> tuple[int, float]:
-    """(index, value) of the best price of the grid, climbing from index `start`."""
-    best = start
-    value = _value(best, level, prices, means, per_unit, later, known, weights)
-    for step in (-1, 1):
-        moved = False
-        while 0 <= best + step < len(prices):
-            beside = best + step
-            other = _value(beside, level, prices, means, per_unit, later, known, weights)
-            if other <= value:
+    value: Floats,
+) -> tuple[int, int]:
+    """One period from each level from `start` up: fills in `value` at its best price of the grid.
+    Gives the indexes of the best prices of the lowest and of the highest level.
+
+    Each level climbs from the best price of the one below, the lowest from index `first`. What a
+    period at price k takes of `later` is the same in every period, and kept: sales, begin and end
+    in `known` [PRICES n, 3], end 0 where not yet known, and `weights` [PRICES n, n] of n levels.
+    One loop, since calls and views cost more than what is reckoned in them; and four sums, since
+    an addition waits for the one before it.
+    """
+    levels = len(later)
+    best = first
+    for level in range(start, levels):
+        top, step, candidate = 0.0, 0, best
+        while True:
+            cell = candidate * levels + level
+            if known[cell, 2] == 0.0:
+                sales, from_level, to_level = _weigh(
+                    weights[cell], means[candidate], level / per_unit, per_unit
+                )
+                known[cell, 0], known[cell, 1], known[cell, 2] = sales, from_level, to_level
+            at, end = int(known[cell, 1]), int(known[cell, 2])
+            one, two, three, four = 0.0, 0.0, 0.0, 0.0
+            while at + 4 <= end:
+                one += weights[cell, at] * later[at]
+                two += weights[cell, at + 1] * later[at + 1]
+                three += weights[cell, at + 2] * later[at + 2]
+                four += weights[cell, at + 3] * later[at + 3]
+                at += 4
+            while at < end:
+                one += weights[cell, at] * later[at]
+                at += 1
+            worth = prices[candidate] * known[cell, 0] + ((one + two) + (three + four))
+            better = step == 0 or worth > top
+            if better:
+                top, best = worth, candidate
+            if step == 0:
+                step, moved = -1, False
+            elif better:
+                moved = True
+            elif moved or step == 1:
                 break
-            best, value, moved = beside, other, True
-        if moved:
-            break
-    return best, value
+            else:
+                step = 1
+            candidate = best + step
+            if candidate < 0 and not moved:
+                step, candidate = 1, best + 1
+            if candidate < 0 or candidate >= PRICES:
+                break
+        value[level] = top
+        if level == start:
+            first = best
+    return first, best
 
 
 @njit
@@ -211,19 +249,17 @@ def solve(
     for level in range(lowest[0], levels):
         later[level] = _worth_left(level / per_unit, useful, full, rest)
     value = np.empty(levels)
-    known = np.zeros((PRICES, levels, 3))
-    weights = np.empty((PRICES, levels, levels))
+    known = np.zeros((PRICES * levels, 3))
+    weights = np.empty((PRICES * levels, levels))
     best = first = PRICES // 2  # of the lowest level: where the period before it begins to climb
     for period in range(1, periods):
         value[0] = later[0]
-        best = first
-        start = max(lowest[period], 1)
-        for level in range(start, levels):
-            best, value[level] = _climb(best, level, prices, means, per_unit, later, known, weights)
-            if level == start:
-                first = best
+        first, best = _period(
+            max(lowest[period], 1), first, prices, means, per_unit, later, known, weights, value
+        )
         later, value = value, later
-    best, highest = _climb(best, levels - 1, prices, means, per_unit, later, known, weights)
+    _, best = _period(levels - 1, best, prices, means, per_unit, later, known, weights, value)
+    highest = value[levels - 1]
     wanted = prices[best]
     if 0 < best < PRICES - 1:  # the top of the parabola through the three best
         below, _ = _period_value(prices[best - 1], means[best - 1], stock, per_unit, later)

@@ -17,7 +17,7 @@ from streams.emit import emitter_for
 from streams.monitor import Monitor
 from streams.owned import Owned
 from streams.settings import load
-from streams.turn import Turn
+from streams.turn import TURN_MS, Turn
 from tests.streams.harness import NOW_MS, Core
 from tests.streams.test_pipeline import SETTINGS, a_sale, feed_all
 
@@ -123,3 +123,33 @@ def test_a_turn_takes_one_checkpoint_and_comes_to_all(tmp_path: Path) -> None:
         several[taken[0]].checkpoint = None
         clock.now_ms += 1
     assert set(order) == {0, 1, 2}
+
+
+class SlowClock(StoppedClock):
+    """Whatever is done takes nearly as long as a turn may."""
+
+    def monotonic_ms(self) -> int:
+        self.now_ms += TURN_MS - 1
+        return self.now_ms
+
+
+def test_a_turn_that_took_its_time_closes_of_no_second_partition(tmp_path: Path) -> None:
+    cores = [Core(SETTINGS, a_sale(seed)) for seed in (4, 5, 6)]
+    emitter = emitter_for(load(data_dir=tmp_path), Cluster(SETTINGS), 0)
+    several = [Owned(0, core.pipeline, emitter, core.pipeline.offsets(), {}) for core in cores]
+    for core in cores:
+        feed_all(core)
+        assert core.pipeline.work(0, NOW_MS)
+    turn = Turn(Batcher(None), 10**9, Monitor(process=False), SlowClock())
+    closings = []
+    for _ in range(BUSY):
+        before = [core.pipeline.counts["closed_buckets",] for core in cores]
+        turn.run([(owned, [], {}) for owned in several])
+        after = [core.pipeline.counts["closed_buckets",] for core in cores]
+        closings.append([now - then for now, then in zip(after, before, strict=True)])
+        for owned in several:
+            if owned.checkpoint is not None:
+                owned.pipeline.committed(0)
+                owned.checkpoint = None
+    assert max(sum(closed) for closed in closings) == 1
+    assert all(sum(closed[place] for closed in closings) > 10 for place in range(3))
