@@ -156,6 +156,7 @@ def _period(
     levels = len(later)
     best = first
     for level in range(start, levels):
+        # step 0 where it begins, then down while that is better, or else up
         top, step, candidate = 0.0, 0, best
         while True:
             cell = candidate * levels + level
