@@ -170,8 +170,8 @@ async def test_a_topic_partition_at_its_end_is_answered_empty(kafka_settings: Se
 async def test_a_partition_that_is_ahead_is_not_fetched(kafka_settings: Settings) -> None:
     shelf = Shelf()
     async with running(kafka_settings, shelf) as (app, collector):
-        fetcher = app.consumer.thread._consumer._fetcher
         await collector.until(lambda: (ORDERS, 0, 0) in collector.empties)
+        fetcher = app.consumer.thread._consumer._fetcher
         assert fetcher._fetch_max_wait_ms == transport.FETCH_WAIT_MS
         collector.ahead = frozenset({(CLICKS, 0)})
         await publish(kafka_settings, ORDERS, 0, numbered(1))
