@@ -105,12 +105,17 @@ def test_a_round_asks_the_model_once_for_all_partitions(
     assert min(core.pipeline.decider.counts["forecast"] for core in cores) > 0
 
 
-def test_a_turn_takes_one_checkpoint_and_comes_to_all(tmp_path: Path) -> None:
+def three_sales(folder: Path) -> tuple[list[Core], list[Owned]]:
+    """All of each one's events wait to be processed."""
     cores = [Core(SETTINGS, a_sale(seed)) for seed in (4, 5, 6)]
-    emitter = emitter_for(load(data_dir=tmp_path), Cluster(SETTINGS), 0)
-    several = [Owned(0, core.pipeline, emitter, core.pipeline.offsets(), {}) for core in cores]
+    emitter = emitter_for(load(data_dir=folder), Cluster(SETTINGS), 0)
     for core in cores:
         feed_all(core)
+    return cores, [Owned(0, one.pipeline, emitter, one.pipeline.offsets(), {}) for one in cores]
+
+
+def test_a_turn_takes_one_checkpoint_and_comes_to_all(tmp_path: Path) -> None:
+    cores, several = three_sales(tmp_path)
     clock = StoppedClock()
     turn = Turn(Batcher(None), 1_000, Monitor(process=False), clock)
     order = []
@@ -134,22 +139,16 @@ class SlowClock(StoppedClock):
 
 
 def test_a_turn_that_took_its_time_closes_of_no_second_partition(tmp_path: Path) -> None:
-    cores = [Core(SETTINGS, a_sale(seed)) for seed in (4, 5, 6)]
-    emitter = emitter_for(load(data_dir=tmp_path), Cluster(SETTINGS), 0)
-    several = [Owned(0, core.pipeline, emitter, core.pipeline.offsets(), {}) for core in cores]
-    for core in cores:
-        feed_all(core)
+    cores, several = three_sales(tmp_path)
+    for core, owned in zip(cores, several, strict=True):
         assert core.pipeline.work(0, NOW_MS)
-    turn = Turn(Batcher(None), 10**9, Monitor(process=False), SlowClock())
+        owned.checkpoint = core.pipeline.take()  # still in flight: no turn ends by taking one
+    turn = Turn(Batcher(None), 1_000, Monitor(process=False), SlowClock())
     closings = []
     for _ in range(BUSY):
         before = [core.pipeline.counts["closed_buckets",] for core in cores]
         turn.run([(owned, [], {}) for owned in several])
         after = [core.pipeline.counts["closed_buckets",] for core in cores]
         closings.append([now - then for now, then in zip(after, before, strict=True)])
-        for owned in several:
-            if owned.checkpoint is not None:
-                owned.pipeline.committed(0)
-                owned.checkpoint = None
     assert max(sum(closed) for closed in closings) == 1
     assert all(sum(closed[place] for closed in closings) > 10 for place in range(3))
