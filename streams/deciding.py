@@ -66,12 +66,13 @@ class Decider:
 
     def grow(self, capacity: int) -> None:
         """Room for `capacity` rows."""
+        extra = capacity - len(self.shown_cents)
+        if extra <= 0:
+            return
         for part in self._parts():
             part.grow(capacity)
-        extra = capacity - len(self.shown_cents)
-        if extra > 0:
-            self.shown_cents = np.concatenate([self.shown_cents, np.zeros(extra, np.int64)])
-            self.shown_at_ms = np.concatenate([self.shown_at_ms, np.zeros(extra, np.int64)])
+        self.shown_cents = np.concatenate([self.shown_cents, np.zeros(extra, np.int64)])
+        self.shown_at_ms = np.concatenate([self.shown_at_ms, np.zeros(extra, np.int64)])
 
     def reset(self, rows: Int) -> None:
         """Forget these rows: other SKUs move in."""

@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # they need torch, whose import takes seconds
 Ints = NDArray[np.int64]
 
 ROW_VERSION: Final = 1
+_APPLIED: Final = int(Verdict.APPLIED)
 REFUSED_MAX: Final = 512  # in one step: each takes some 0.1 ms, as they leave the compiled path
 RESTORED_AT_ONCE: Final = 2_048  # rows: what they are unpacked into stays in a processor's cache
 
@@ -210,26 +211,36 @@ class Pipeline:
             misplaced = self.admission.admit(source.topic, source.data, columns)
             source.refuse(misplaced, Reason.WRONG_PARTITION, self.refusals.misplaced_detail)
             self._make_room()
-            self.counts["unknown_fields", source.topic] += columns.unknown_fields
+            if columns.unknown_fields:
+                self.counts["unknown_fields", source.topic] += columns.unknown_fields
         begin = source.begin
         end = self.windows.apply(source.kind, columns, begin, self._stop(columns, begin))
         if end > begin:
             self.slice_timestamp_ms = int(columns.timestamp_ms[begin:end].min())
-        for index in np.flatnonzero(columns.verdict[begin:end] == Verdict.LATE):
-            original = source.original(int(begin + index))
-            self.refusals.late(source.topic, original)
-        outside = columns.ok[begin:end] & (columns.row[begin:end] == NO_ROW)
-        outside &= columns.verdict[begin:end] == Verdict.REFUSED
-        source.refuse(
-            (begin + np.flatnonzero(outside)).tolist(), self.admission.reason, self.admission.detail
-        )
+        others = begin + np.flatnonzero(columns.verdict[begin:end] != _APPLIED)
+        if len(others):
+            self._set_aside(source, others)
         for refusal in source.advance(end):
             original = source.original(refusal.index)
             self.refusals.dead_letter(source.topic, original, refusal.reason, refusal.detail)
         return loaded or end > begin
 
+    def _set_aside(self, source: EventInput, indexes: Ints) -> None:
+        """Of events that were not applied: late ones to their topic, those whose SKU has no row to
+        the dead letters.
+        """
+        columns = source.decoder.columns
+        verdict = columns.verdict[indexes]
+        for index in indexes[verdict == Verdict.LATE].tolist():
+            self.refusals.late(source.topic, source.original(index))
+        outside = columns.ok[indexes] & (columns.row[indexes] == NO_ROW)
+        outside &= verdict == Verdict.REFUSED
+        source.refuse(indexes[outside].tolist(), self.admission.reason, self.admission.detail)
+
     def _stop(self, columns: Columns, begin: int) -> int:
         """Where to stop so that no more than REFUSED_MAX records become dead letters at once."""
+        if columns.n - begin <= REFUSED_MAX:
+            return columns.n
         fine = columns.ok[begin : columns.n] & (columns.row[begin : columns.n] >= 0)
         refused = begin + np.flatnonzero(~fine)
         return int(refused[REFUSED_MAX]) if len(refused) > REFUSED_MAX else columns.n

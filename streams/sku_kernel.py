@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import njit
+from models.prefetch import AHEAD, prefetch
 
 
 def _crc32_table() -> NDArray[np.uint32]:
@@ -53,6 +54,9 @@ def fill_rows(
     mask = np.uint64(len(slots) - 1)
     misplaced = False
     for i in range(np.uint64(begin), np.uint64(n)):
+        soon = i + np.uint64(AHEAD)
+        if soon < np.uint64(n):
+            prefetch(slots, key_hash[soon] & mask)
         if not ok[i]:
             rows[i] = -1
             continue

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Self
 
 import msgspec
-import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from streams.errors import UNREADABLE, StateError
 from streams.records import EVENT_TIME_MS_MAX
@@ -71,20 +69,12 @@ class Watermark:
 
     def __init__(self, allowed_lateness_ms: int) -> None:
         self._allowed_lateness_ms = allowed_lateness_ms
-        self.clock: NDArray[np.int64] = np.array([NEVER_MS, NEVER_MS])  # moved by the kernel
+        # greatest event time judged, no event counting for more than its record's timestamp
+        self.max_event_time_ms = NEVER_MS
+        self.timestamp_ms = NEVER_MS  # of the record judged last
         self.position = 0
         self.cut_ms = NEVER_MS
         self._cuts_ahead: list[Cut] = []  # by position, all beyond `position`
-
-    @property
-    def max_event_time_ms(self) -> int:
-        """Greatest event time judged, no event counting for more than its record's timestamp."""
-        return int(self.clock[0])
-
-    @property
-    def timestamp_ms(self) -> int:
-        """Timestamp of the record judged last."""
-        return int(self.clock[1])
 
     @property
     def watermark_ms(self) -> int:
@@ -127,7 +117,8 @@ class Watermark:
         if type(position) is not int or not 0 <= position <= FAR_OFFSET:
             raise ValueError(f"position {position!r}")
         self.position = position
-        self.clock[:] = required_time_ms(clock_ms), int(meta["timestamp_ms"])
+        self.max_event_time_ms = required_time_ms(clock_ms)
+        self.timestamp_ms = int(meta["timestamp_ms"])
         self.cut_ms = required_time_ms(cut_ms)
 
 

@@ -73,7 +73,9 @@ class Windows:
             offset = int(columns.offset[at])
             watermark.reach(offset)
             next_offset = min(duplicates.prepare(offset, end - at), watermark.next_cut_offset)
-            stop = int(np.searchsorted(columns.offset[:end], next_offset))
+            stop = end
+            if columns.offset[end - 1] >= next_offset:
+                stop = int(np.searchsorted(columns.offset[:end], next_offset))
             reached = self._apply_until(kind, events, at, stop)
             if reached > at:
                 watermark.reach(int(columns.offset[reached - 1]) + 1)
@@ -84,7 +86,8 @@ class Windows:
         return at
 
     def _apply_until(self, kind: int, events: kernel.EventArrays, at: int, stop: int) -> int:
-        config, duplicates = self.config, self._duplicates[kind]
+        config, duplicates, watermark = self.config, self._duplicates[kind], self._watermarks[kind]
+        clock = np.array([watermark.max_event_time_ms, watermark.timestamp_ms])
         window_end_ms = NEVER_MS
         if self.closed_through_ms != NEVER_MS:
             window_end_ms = self.closed_through_ms + config.cells * config.bucket_ms
@@ -92,7 +95,7 @@ class Windows:
             kind,
             config.bucket_ms,
             config.allowed_lateness_ms,
-            max(self._watermarks[kind].cut_ms, self.closed_through_ms),
+            max(watermark.cut_ms, self.closed_through_ms),
             window_end_ms,
         )
         reached = int(
@@ -105,10 +108,11 @@ class Windows:
                 duplicates.current,
                 duplicates.previous,
                 duplicates.entered,
-                self._watermarks[kind].clock,
+                clock,
                 self.counts[kind],
             )
         )
+        watermark.max_event_time_ms, watermark.timestamp_ms = clock.tolist()
         if reached < 0:
             index = -1 - reached
             sku = self._skus.name(int(events.row[index])).decode()
@@ -170,11 +174,14 @@ class Windows:
         """Start of the bucket that `close` would close now. None: there is none, and the empty ones
         that are over count as closed.
         """
+        bucket_ms, watermark_ms = self.config.bucket_ms, self.watermark_ms
+        if watermark_ms < self.closed_through_ms + bucket_ms:
+            return None  # the first bucket not closed is not over
         bucket = self._rows.oldest_bucket()
-        if bucket is None or (bucket + 1) * self.config.bucket_ms > self.watermark_ms:
+        if bucket is None or (bucket + 1) * bucket_ms > watermark_ms:
             self._advance()
             return None
-        return bucket * self.config.bucket_ms
+        return bucket * bucket_ms
 
     def close(self) -> ClosedBucket | None:
         """Close the oldest bucket that has content and is over. None: there is none now.
@@ -193,13 +200,13 @@ class Windows:
 
     def _advance(self) -> bool:
         """Jump over the empty buckets that are over. Whether that moved anything."""
-        watermark_ms = self.watermark_ms
-        if watermark_ms == NEVER_MS:
+        bucket_ms, watermark_ms = self.config.bucket_ms, self.watermark_ms
+        if watermark_ms < self.closed_through_ms + bucket_ms:
             return False
-        through_ms = watermark_ms // self.config.bucket_ms * self.config.bucket_ms
+        through_ms = watermark_ms // bucket_ms * bucket_ms
         oldest = self._rows.oldest_bucket()
         if oldest is not None:
-            through_ms = min(through_ms, oldest * self.config.bucket_ms)
+            through_ms = min(through_ms, oldest * bucket_ms)
         moved = through_ms > self.closed_through_ms
         self.closed_through_ms = max(self.closed_through_ms, through_ms)
         return moved

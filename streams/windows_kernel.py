@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import njit
+from models.prefetch import AHEAD, prefetch
 from streams.codec.columns import NO_ROW
 
 Int64s = NDArray[np.int64]
@@ -62,10 +63,16 @@ class Limits(NamedTuple):
 
 
 @njit
+def _first_slot(table: Fingerprints, low: np.uint64) -> np.uint64:
+    """Where to look first: the upper half of `low`, in proportion to the table."""
+    return ((low >> np.uint64(32)) * np.uint64(len(table))) >> np.uint64(32)
+
+
+@njit
 def find_fingerprint(table: Fingerprints, low: np.uint64, high: np.uint64) -> np.uint64:
     """The slot that holds (low, high), or the empty one where it would be entered."""
     size = np.uint64(len(table))
-    slot = ((low >> np.uint64(32)) * size) >> np.uint64(32)
+    slot = _first_slot(table, low)
     while True:
         first = table[slot, 0]
         second = table[slot, 1]
@@ -85,6 +92,7 @@ def remember_events(
 ) -> None:
     """Enter ids as seen."""
     for i in range(len(low)):
+        prefetch(current, _first_slot(current, low[min(i + AHEAD, len(low) - 1)]))
         second = high[i] if (low[i] | high[i]) != np.uint64(0) else np.uint64(1)
         slot = find_fingerprint(current, low[i], second)
         if (current[slot, 0] | current[slot, 1]) == np.uint64(0):
@@ -132,9 +140,17 @@ def apply_events(
     kind_of, bucket_ms, lateness_ms, late_below_ms, window_end_ms = limits
     kind = np.uint64(kind_of)
     mask = np.uint64(cells.shape[1] - 1)
+    flat_cells = cells.reshape(cells.shape[0] * cells.shape[1], CELL_FIELDS)
     greatest_ms = clock[0]
     bucket, bucket_begin_ms, bucket_end_ms = np.int64(0), np.int64(0), np.int64(0)
     for i in range(np.uint64(begin), np.uint64(stop)):
+        soon = i + np.uint64(AHEAD)
+        if soon < np.uint64(stop):
+            prefetch(current, _first_slot(current, hash_low[soon]))
+            prefetch(previous, _first_slot(previous, hash_low[soon]))
+            row_soon = np.uint64(max(row_of[soon], np.int32(0)))
+            prefetch(heads, row_soon)
+            prefetch(flat_cells, row_soon * (mask + np.uint64(1)) + (np.uint64(bucket) & mask))
         if not ok[i] or row_of[i] < NO_ROW:
             verdicts[i] = REFUSED
             counts[REFUSED] += 1
@@ -220,7 +236,11 @@ def _count(
 @njit
 def close_cells(closing: Int64s, cell: int, bucket: int, rows: RowArrays, sums: Int64s) -> None:
     """Move one bucket's cells of the rows `closing` to `sums`, int64 [n, CELL_FIELDS]."""
+    flat_cells = rows.cells.reshape(rows.cells.shape[0] * rows.cells.shape[1], CELL_FIELDS)
     for i in range(len(closing)):
+        soon = np.uint64(closing[min(i + AHEAD, len(closing) - 1)])
+        prefetch(flat_cells, soon * np.uint64(rows.cells.shape[1]) + np.uint64(cell))
+        prefetch(rows.heads, soon)
         row = closing[i]
         for field in range(CELL_FIELDS):
             sums[i, field] = rows.cells[row, cell, field]

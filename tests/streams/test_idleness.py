@@ -22,8 +22,10 @@ class Topics:
 
     def words(self, kind: int, time_ms: int, timestamp_ms: int | None = None) -> None:
         """An event of that time is judged."""
-        self.watermarks[kind].clock[:] = time_ms, timestamp_ms or time_ms
-        self.watermarks[kind].position += 1
+        watermark = self.watermarks[kind]
+        watermark.max_event_time_ms = time_ms
+        watermark.timestamp_ms = timestamp_ms or time_ms
+        watermark.position += 1
         self.idleness.interrupted(kind)
 
     def pass_seconds(

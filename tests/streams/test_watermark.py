@@ -13,7 +13,7 @@ def test_a_watermark_is_never_before_the_first_word() -> None:
 
 def test_a_watermark_follows_the_greatest_time_and_the_cuts_in_force() -> None:
     watermark = Watermark(5_000)
-    watermark.clock[:] = T0, T0
+    watermark.max_event_time_ms, watermark.timestamp_ms = T0, T0
     assert watermark.watermark_ms == T0 - 5_000
     watermark.add(Cut(10, T0 + 1, 0))
     assert watermark.watermark_ms == T0 - 5_000, "not before its position"
@@ -22,7 +22,7 @@ def test_a_watermark_follows_the_greatest_time_and_the_cuts_in_force() -> None:
     assert watermark.watermark_ms == T0 + 1
     watermark.add(Cut(4, T0 - 1, 0))
     assert watermark.watermark_ms == T0 + 1, "it never moves back"
-    watermark.clock[0] = T0 + 9_000
+    watermark.max_event_time_ms = T0 + 9_000
     assert watermark.watermark_ms == T0 + 4_000
 
 
@@ -39,7 +39,7 @@ def test_cuts_read_back_in_any_order_count_in_the_order_of_their_positions() -> 
 
 def test_a_watermark_is_what_it_was_after_a_restore() -> None:
     watermark = Watermark(5_000)
-    watermark.clock[:] = T0, T0 + 50
+    watermark.max_event_time_ms, watermark.timestamp_ms = T0, T0 + 50
     watermark.reach(17)
     watermark.add(Cut(17, T0, 0))
     restored = Watermark(5_000)
