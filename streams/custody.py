@@ -26,7 +26,7 @@ RETRY_MAX_S: Final = 5.0
 FAULTS_MAX: Final = 5  # in a row, of a partition whose state or code, not the broker, is at fault
 RESTORES_MAX: Final = 4  # at once
 QUEUE_BYTES_MAX: Final = 4 * 2**20  # of one topic partition; beyond it is not fetched
-QUEUE_BYTES_RESUME: Final = 1 * 2**20
+QUEUE_BYTES_RESUME: Final = 3 * 2**20  # a catch-up must not use it up before more is here
 
 Positions = dict[tuple[str, int], int]
 Opener = Callable[[int], Awaitable[Owned]]
