@@ -153,6 +153,20 @@ def _regret_left(
 
 
 @njit
+def _exceeds_at_most(units: float, mean: float, over: float) -> float:
+    """An upper bound of P(D > units), whole units above the mean, for a variance of `over` per unit
+    of it: Chernoff's, at its best exponent.
+    """
+    units += 1.0  # P(D >= units) from here on
+    rate = units * math.log(units / mean) if mean > 0.0 else math.inf
+    if over - 1.0 < 1e-9:
+        return math.exp(units - mean - rate)
+    dispersion = mean / (over - 1.0)
+    apart = (units - mean) / (mean + dispersion)
+    return math.exp((units + dispersion) * math.log1p(apart) - rate)
+
+
+@njit
 def _order(
     position: float,
     lead_mean: float,
@@ -179,9 +193,13 @@ def _order(
     inverse = 1.0 / cover_dispersion if cover_dispersion > 0.0 else 0.0
     over = 1.0 + cover_mean * inverse  # variance per unit of mean within L + R
     spare = position - cover_mean
-    if spare > 0.0 < holding and spare * spare * holding >= margin * cover_mean * over:
-        # Cantelli: P(D1 + D2 > x) <= holding / (margin + holding), so that no unit more can pay
-        return int(cover_mean + math.sqrt(margin * cover_mean * over / holding)), 0
+    if spare > 0.0 < holding:
+        # where P(D1 + D2 > x) <= holding / (margin + holding), no unit more can pay
+        short = _exceeds_at_most(position, cover_mean, over)
+        if short * (margin + holding) <= holding:
+            # from Cantelli's bound on that is so too, and it has a closed form
+            bound = cover_mean + math.sqrt(margin * cover_mean * over / holding)
+            return min(int(bound), int(position) - 1), 0
     next_mean = cover_mean - lead_mean
     endless = math.isinf(end_mean)
     rest_mean, rest_over = next_mean, over

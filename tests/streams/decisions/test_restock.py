@@ -71,14 +71,14 @@ def test_far_above_the_reorder_point_nothing_is_ordered_and_the_point_is_a_bound
     changes: dict[str, object],
 ) -> None:
     exact = int(decide(sku(position=0, **changes), NO_ORDER_COST).reorder_point[0])
-    bounds = set()
+    bounds = []
     for position in range(exact + 1, 3_000, 37):
         decisions = decide(sku(position=position, **changes), NO_ORDER_COST)
         assert decisions.order_quantity[0] == 0
         assert reason(decisions) is Reason.ENOUGH
-        bounds.add(int(decisions.reorder_point[0]))
+        bounds.append(int(decisions.reorder_point[0]))
         assert exact <= decisions.reorder_point[0] < position
-    assert len(bounds) == 2  # the point itself, and from some position on what bounds it
+    assert bounds[0] == exact < bounds[-1] == bounds[-2]  # from some position on what bounds it
     free = decide(sku(position=3_000, unit_cost_cents=0, cover_mean=0.0), NO_ORDER_COST)
     assert free.order_quantity[0] == 0
 
