@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.cloud_events import rfc3339
-from streams.codec.compression import compressed
+from streams.composing import Composer
 from streams.denied import causes_of, may_not
 from streams.errors import (
     BrokerError,
@@ -38,7 +38,6 @@ from streams.errors import (
     FlashcastError,
     StateError,
 )
-from streams.merging import merged, with_last
 from streams.outside import Outside, Producer
 from streams.settings import Settings
 from streams.state import changelog
@@ -57,7 +56,6 @@ PARTITION_TOPICS: Final = (  # what the worker that owns a partition writes ther
     *(topic for topic in topics.OUTPUT_TOPICS if topic != topics.CAPACITY_FORECASTS),
     *topics.INTERNAL_TOPICS,
 )
-BULKY: Final = (topics.DEMAND_WINDOWS, topics.DEMAND_FORECASTS, topics.CHANGELOG)
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 FENCED: Final = (ProducerFenced, InvalidProducerEpoch)
 
@@ -102,6 +100,7 @@ class Emitter(ABC):
         self._forgotten: list[bytes] = []
         self._unanswered: set[str] = set()  # topics, in a delivery
         self._deadline: asyncio.Timeout | None = None  # of what is being sent
+        self._composer = Composer(settings.compression, marker_apart=not self.shuts_out_others)
         self.copy_failures = 0
 
     @property
@@ -137,7 +136,7 @@ class Emitter(ABC):
         """
         forgotten, self._forgotten = self._forgotten, []
         drawn = self._outside.new_identity() if self._identity is None else None
-        steps = await asyncio.to_thread(self._steps, checkpoint, forgotten, drawn)
+        steps = await asyncio.to_thread(self._composer.steps, checkpoint, forgotten, drawn)
         async with self._bounded("checkpoint failed", self.delivery_timeout_s):
             offsets = await self._deliver(steps)
         if drawn is not None:
@@ -167,24 +166,6 @@ class Emitter(ABC):
         if self._copy is not None:
             await asyncio.to_thread(self._copy.close)
             self._copy = None
-
-    def _steps(
-        self, checkpoint: Checkpoint, forgotten: Sequence[bytes], drawn: bytes | None
-    ) -> list[list[Output]]:
-        """All that is sent, in order: head of the changelog, outputs, rows and marker."""
-        encoded = changelog.encode(checkpoint, forgotten, drawn)
-        own = [Output(topics.CHANGELOG, batch) for batch in encoded.head]
-        steps = [own, merged(checkpoint.outputs), *self._changelog_steps(encoded)]
-        return [[self._compressed(output) for output in step] for step in steps]
-
-    def _compressed(self, output: Output) -> Output:
-        if output.topic not in BULKY:
-            return output
-        return Output(output.topic, compressed(output.batch, self._settings.compression))
-
-    @abstractmethod
-    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
-        """Rows and, last of all, the marker, as steps of a delivery."""
 
     @abstractmethod
     def _transactional_id(self) -> str | None:
@@ -348,10 +329,6 @@ class TransactionalEmitter(Emitter):
         assert self._producer is not None
         return self._producer.earlier_outcome
 
-    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
-        batches = with_last(encoded.rows, encoded.marker)
-        return [[Output(topics.CHANGELOG, batch) for batch in batches]]
-
     def _transactional_id(self) -> str:
         return self._settings.transactional_id(self._role)
 
@@ -398,10 +375,6 @@ class PlainEmitter(Emitter):
     """
 
     shuts_out_others = False
-
-    def _changelog_steps(self, encoded: changelog.Encoded) -> list[list[Output]]:
-        rows = [Output(topics.CHANGELOG, batch) for batch in encoded.rows]
-        return [rows, [Output(topics.CHANGELOG, encoded.marker)]]
 
     def _transactional_id(self) -> None:
         return None
