@@ -116,14 +116,22 @@ async def _check_keys(consumer: AIOKafkaConsumer, settings: Settings, partitions
                 wrong += 1
                 # not its key, which is a shopper's where producers key by shopper
                 example = f"{fetch.topic}/{fetch.partition} offset {record.offset}"
+    judge_placement(settings, seen, wrong, example)
+
+
+def judge_placement(settings: Settings, seen: int, wrong: int, example: str) -> None:
+    """Of `seen` records `wrong` are not where their key belongs; `example` says where one lies.
+    Warns, or raises ConfigurationError where another partitioner explains it.
+    """
+    if seen < SAMPLE_RECORDS_MIN or wrong <= WRONG_SHARE_TOLD * seen:
+        return
     found = (
         f"{wrong} of {seen} sampled records are not in the partition of their key under "
         f"FLASHCAST_PARTITIONER = {settings.partitioner} (e.g. {example})"
     )
-    if seen >= SAMPLE_RECORDS_MIN and wrong > WRONG_SHARE_MAX * seen:
+    if wrong > WRONG_SHARE_MAX * seen:
         raise ConfigurationError(
             f"{found}: set it to what your producers use, or copy the topics with "
             "`flashcast topics rekey`"
         )
-    if seen >= SAMPLE_RECORDS_MIN and wrong > WRONG_SHARE_TOLD * seen:
-        log.warning(f"{found}: they become dead letters; does one producer partition otherwise?")
+    log.warning(f"{found}: they become dead letters; does one producer partition otherwise?")

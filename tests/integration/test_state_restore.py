@@ -19,6 +19,7 @@ from checkpoints import (
 )
 from kafka.admin import KafkaAdminClient
 from kafka.structs import TopicPartition as AdminTopicPartition
+from structlog.testing import capture_logs
 
 from streams import topics
 from streams.cluster import Cluster
@@ -57,6 +58,17 @@ async def test_state_of_records_judged_under_another_partitioner_refuses_to_star
     await commit_all(kafka_settings, [replace(taken_before, marker=marker)])
     with pytest.raises(StateError, match=r"FLASHCAST_PARTITIONER = crc32, now it is murmur2"):
         await taken(kafka_settings)
+
+
+async def test_state_written_under_another_guarantee_is_noted(kafka_settings: Settings) -> None:
+    await fill_inputs(kafka_settings, 3)
+    taken_before = checkpoint(1, ["A"])
+    marker = msgspec.structs.replace(taken_before.marker, guarantee="at_least_once")
+    await commit_all(kafka_settings, [replace(taken_before, marker=marker)])
+    with capture_logs() as lines:
+        await taken(kafka_settings)
+    told = [line for line in lines if "FLASHCAST_PROCESSING_GUARANTEE" in line["event"]]
+    assert [(line["then"], line["now"]) for line in told] == [("at_least_once", "exactly_once")]
 
 
 async def test_input_that_retention_took_before_it_was_processed_refuses_to_start(

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.errors import ConfigurationError
-from streams.preflight import partition_count, spread
+from streams.preflight import SAMPLE_RECORDS_MIN, judge_placement, partition_count, spread
 from streams.settings import Settings, load
 from streams.topics import plans
 
@@ -50,3 +51,24 @@ def test_a_sample_takes_more_where_others_have_less(
     sizes: dict[str, int], total: int, shares: dict[str, int]
 ) -> None:
     assert spread(sizes, total) == shares
+
+
+@pytest.mark.parametrize(("wrong", "warned"), [(0, False), (1, False), (2, True), (25, True)])
+def test_a_few_misplaced_records_are_told_and_do_not_stop_a_worker(
+    settings: Settings, wrong: int, warned: bool
+) -> None:
+    with capture_logs() as lines:
+        judge_placement(settings, 100 * SAMPLE_RECORDS_MIN, wrong * SAMPLE_RECORDS_MIN, "carts/1")
+    assert [line["log_level"] for line in lines] == ["warning"] * warned
+    assert not warned or "dead letters; does one producer partition otherwise?" in lines[0]["event"]
+
+
+def test_what_another_partitioner_misplaces_stops_a_worker(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match=r"260 of 1000 .*murmur2 \(e\.g\. carts/1.*rekey"):
+        judge_placement(settings, 1_000, 260, "carts/1 offset 3")
+
+
+def test_a_handful_of_records_is_not_judged(settings: Settings) -> None:
+    with capture_logs() as lines:
+        judge_placement(settings, SAMPLE_RECORDS_MIN - 1, SAMPLE_RECORDS_MIN - 1, "carts/1")
+    assert lines == []
