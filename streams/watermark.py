@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Self
 import msgspec
 from msgspec import Meta
 
+from models.read_back import bounded
 from streams.errors import UNREADABLE, StateError
 from streams.records import EVENT_TIME_MS_MAX
 from streams.state.marker import CUT_KEY_PREFIX, Offset
@@ -111,14 +112,15 @@ class Watermark:
     def restore(self, meta: dict[str, Any]) -> None:
         """Take up where `meta` was written. Cuts read back are added after it.
 
-        Raises ValueError for a position or time that cannot be.
+        Raises ValueError for a position, time or timestamp that cannot be.
         """
         position, clock_ms, cut_ms = meta["position"], meta["max_event_time_ms"], meta["cut_ms"]
         if type(position) is not int or not 0 <= position <= FAR_OFFSET:
             raise ValueError(f"position {position!r}")
         self.position = position
         self.max_event_time_ms = required_time_ms(clock_ms)
-        self.timestamp_ms = int(meta["timestamp_ms"])
+        # a record's own, of which brokers let any pass; kernels take 64 bits
+        self.timestamp_ms = bounded(meta["timestamp_ms"], -(2**63), 2**63 - 1, "timestamp_ms")
         self.cut_ms = required_time_ms(cut_ms)
 
 

@@ -59,3 +59,9 @@ def test_a_cut_is_its_changelog_record() -> None:
 def test_a_cut_that_cannot_be_read_is_a_state_error(value: bytes) -> None:
     with pytest.raises(StateError, match="cut"):
         Cut.decode(value)
+
+
+@pytest.mark.parametrize("timestamp_ms", [2**63, -(2**63) - 1, 1.5, "1", None])
+def test_a_timestamp_that_no_record_can_have_is_refused(timestamp_ms: object) -> None:
+    with pytest.raises(ValueError, match="timestamp_ms is"):
+        Watermark(0).restore(Watermark(0).meta() | {"timestamp_ms": timestamp_ms})
