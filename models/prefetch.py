@@ -1,7 +1,8 @@
 """A hint to the processor, for kernels that meet the rows of a large table in any order.
 
 Each row that is in no cache costs a wait for memory, of the order of a hundred nanoseconds; asked
-for some rows ahead, those waits overlap with the work on the rows between.
+for some rows ahead, those waits overlap with the work on the rows between. (Kernels kept on disk
+do not notice a change here, see jit.py: it alters no answer.)
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.cloud_events import rfc3339
-from streams.composing import Composer
+from streams.composing import steps_of
 from streams.denied import causes_of, may_not
 from streams.errors import (
     BrokerError,
@@ -100,7 +100,6 @@ class Emitter(ABC):
         self._forgotten: list[bytes] = []
         self._unanswered: set[str] = set()  # topics, in a delivery
         self._deadline: asyncio.Timeout | None = None  # of what is being sent
-        self._composer = Composer(settings.compression, marker_apart=not self.shuts_out_others)
         self.copy_failures = 0
 
     @property
@@ -136,7 +135,10 @@ class Emitter(ABC):
         """
         forgotten, self._forgotten = self._forgotten, []
         drawn = self._outside.new_identity() if self._identity is None else None
-        steps = await asyncio.to_thread(self._composer.steps, checkpoint, forgotten, drawn)
+        compression, marker_apart = self._settings.compression, not self.shuts_out_others
+        steps = await asyncio.to_thread(
+            steps_of, checkpoint, forgotten, drawn, compression, marker_apart=marker_apart
+        )
         async with self._bounded("checkpoint failed", self.delivery_timeout_s):
             offsets = await self._deliver(steps)
         if drawn is not None:

@@ -194,12 +194,12 @@ def _order(
     over = 1.0 + cover_mean * inverse  # variance per unit of mean within L + R
     spare = position - cover_mean
     if spare > 0.0 < holding:
-        # where P(D1 + D2 > x) <= holding / (margin + holding), no unit more can pay
+        # Where P(D1 + D2 > x) <= holding / (margin + holding), no unit more can pay. Of two bounds
+        # Chernoff's is the closer one in the tail, Cantelli's near the mean: for thin margins.
         short = _exceeds_at_most(position, cover_mean, over)
-        if short * (margin + holding) <= holding:
-            # from Cantelli's bound on that is so too, and it has a closed form
-            bound = cover_mean + math.sqrt(margin * cover_mean * over / holding)
-            return min(int(bound), int(position) - 1), 0
+        bound = cover_mean + math.sqrt(margin * cover_mean * over / holding)
+        if short * (margin + holding) <= holding or position >= bound:
+            return int(min(bound, position - 1.0)), 0
     next_mean = cover_mean - lead_mean
     endless = math.isinf(end_mean)
     rest_mean, rest_over = next_mean, over

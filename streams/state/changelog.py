@@ -16,7 +16,7 @@ import numpy as np
 
 from streams.checkpoint import Checkpoint
 from streams.codec.columns import NameArrays
-from streams.codec.write import BYTES_MAX, RecordBatch, encode_records
+from streams.codec.write import RecordBatch, encode_records
 from streams.codec.write_columns import encode_rows
 from streams.state import marker as markers
 from streams.state.marker import CUT_KEY_PREFIX, MARKER_KEY
@@ -43,19 +43,14 @@ class Encoded:
         return [*self.head, *self.rows, self.marker]
 
 
-def encode(
-    checkpoint: Checkpoint,
-    forgotten: Sequence[bytes],
-    identity: bytes | None,
-    rows_bytes_max: int = BYTES_MAX,
-) -> Encoded:
+def encode(checkpoint: Checkpoint, forgotten: Sequence[bytes], identity: bytes | None) -> Encoded:
     """`forgotten` are keys to remove before the rows are written; `identity` is given once in the
-    life of a changelog; `rows_bytes_max` of one batch of rows.
+    life of a changelog.
     """
     first: list[Change] = [] if identity is None else [(IDENTITY_KEY, identity)]
     head = [*first, *((key, None) for key in forgotten), *checkpoint.cuts]
     names = NameArrays.of(checkpoint.names)
-    rows = encode_rows(names, np.arange(len(checkpoint.names)), checkpoint.rows, rows_bytes_max)
+    rows = encode_rows(names, np.arange(len(checkpoint.names)), checkpoint.rows)
     (marker,) = encode_records([(MARKER_KEY, markers.encode(checkpoint.marker), [])])
     return Encoded(encode_records((key, value, []) for key, value in head), rows, marker)
 
