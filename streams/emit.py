@@ -161,7 +161,7 @@ class Emitter(ABC):
         """Ends the producer, and closes the local copy once it holds the last checkpoint. What is
         being sent fails at once.
         """
-        if self._deadline is not None:
+        if self._deadline is not None and not self._deadline.expired():
             self._deadline.reschedule(0.0)
         await self._discard()
         await self._copied()
@@ -238,15 +238,16 @@ class Emitter(ABC):
             if self._producer is None:
                 raise BrokerError("the emitter is stopped")
             async with asyncio.timeout(timeout_s) as self._deadline:
-                yield
+                try:
+                    yield
+                finally:
+                    self._deadline = None  # at once: one that is over cannot be moved
         except BaseException as error:
             named = self._named(what, error)
             await self._discard()
             if not isinstance(error, Exception):
                 raise
             raise named from error
-        finally:
-            self._deadline = None
 
     def _named(self, what: str, error: BaseException) -> FlashcastError:
         causes = list(causes_of(error))
