@@ -3,17 +3,16 @@ request after the other, and small.
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from streams import topics
 from streams.checkpoint import Checkpoint, Output
 from streams.codec.compression import compressed
 from streams.merging import merged, with_last
+from streams.settings import Compression
 from streams.state import changelog
 
 BULKY: Final = (topics.DEMAND_WINDOWS, topics.DEMAND_FORECASTS, topics.CHANGELOG)
-
-Compression = Literal["none", "lz4", "zstd"]
 
 
 def steps_of(

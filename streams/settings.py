@@ -31,6 +31,7 @@ from streams.errors import ConfigurationError
 
 Partitioner = Literal["murmur2", "crc32", "none"]
 Guarantee = Literal["exactly_once", "at_least_once"]
+Compression = Literal["none", "lz4", "zstd"]
 Clock = Literal["wall", "event"]
 Admission = Literal["all", "catalog"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -133,7 +134,7 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(10_000, ge=1_000)
     outputs_bytes_max: int = Field(16 * 2**20, ge=2**20)  # waiting for a checkpoint, per partition
     # of windows, forecasts and changelog; decisions are never compressed: any client can read them
-    compression: Literal["none", "lz4", "zstd"] = "lz4"
+    compression: Compression = "lz4"
 
     # forecasts and decisions
     forecasting: bool = True

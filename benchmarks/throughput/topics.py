@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from aiokafka import AIOKafkaProducer
 from kafka import KafkaConsumer, TopicPartition
@@ -18,7 +17,7 @@ from streams.codec.compression import compressed
 from streams.errors import BrokerError
 from streams.publish import Publisher
 from streams.records import CatalogEntry, StockLevel
-from streams.settings import Settings
+from streams.settings import Compression, Settings
 from streams.topics import CAPACITY_SHARES, OUTPUT_TOPICS
 
 OUTPUTS = (*OUTPUT_TOPICS, CAPACITY_SHARES)  # of flashcast
@@ -32,7 +31,7 @@ SALE_MS = 6 * 3_600_000
 class Shape:
     """How producers send the same events."""
 
-    codec: Literal["none", "lz4", "zstd"] = "none"
+    codec: Compression = "none"
     batch_records: int = RECORDS_MAX
 
 

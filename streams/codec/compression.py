@@ -3,7 +3,7 @@ those to produce compressed.
 """
 
 from struct import Struct
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import cramjam
 
@@ -11,6 +11,7 @@ from streams.codec import plain
 from streams.codec.plain import Batch
 from streams.codec.write import RecordBatch
 from streams.errors import CodecError
+from streams.settings import Compression
 
 BATCH_BYTES_MAX: Final = 64 * 2**20  # a few kilobytes can decompress to gigabytes
 _GUESS: Final = 32  # times as large as compressed; doubled until it suffices
@@ -29,7 +30,7 @@ _LZ4_LEVEL: Final = 0  # the fastest: counts and JSON shrink seven times already
 _ZSTD_LEVEL: Final = 1
 
 
-def compressed(batch: RecordBatch, name: Literal["none", "lz4", "zstd"]) -> RecordBatch:
+def compressed(batch: RecordBatch, name: Compression) -> RecordBatch:
     """The same records, compressed where that saves anything. Lets go of the interpreter."""
     if name == "none" or len(batch.body) < _WORTH_BYTES:
         return batch

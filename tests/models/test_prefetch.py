@@ -4,7 +4,6 @@ import numpy as np
 
 from models.jit import njit
 from models.prefetch import AHEAD, prefetch
-from models.prefetch import _do_nothing as plain
 
 
 @njit
@@ -22,9 +21,3 @@ def test_a_hint_is_an_instruction_and_does_no_harm_beyond_the_table() -> None:
     assert total(table) == table[:, 0].sum()
     (code,) = total.inspect_llvm().values()
     assert "llvm.prefetch" in code
-
-
-def test_in_plain_python_it_does_nothing() -> None:
-    table = np.arange(6).reshape(2, 3)
-    plain(table, np.uint64(1))
-    assert (table == np.arange(6).reshape(2, 3)).all()

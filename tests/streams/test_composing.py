@@ -7,7 +7,8 @@ from streams.checkpoint import Checkpoint, Output
 from streams.codec.batches import read_batches
 from streams.codec.decode import Fetch
 from streams.codec.write import BYTES_MAX
-from streams.composing import Compression, steps_of
+from streams.composing import steps_of
+from streams.settings import Compression
 from streams.state.changelog import IDENTITY_KEY
 from streams.state.marker import MARKER_KEY, MARKER_VERSION, Marker
 from streams.state.partition_reader import log_records

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from streams.decisions.order_size import _exceeds_at_most
+from streams.decisions.order_size import _exceeds_at_most, orders
 
 
 def exceeds(units: int, mean: float, over: float) -> float:
@@ -33,3 +33,19 @@ def test_a_demand_exceeds_a_position_no_more_often_than_the_bound_says(
 
 def test_nothing_exceeds_a_position_where_nothing_is_expected() -> None:
     assert _exceeds_at_most(3.0, 0.0, 1.0) == 0.0
+
+
+def test_nothing_is_ordered_for_a_thin_margin_that_a_near_miss_cannot_earn() -> None:
+    """A unit more sells one time in ten here, and would have to four times; only Cantelli's bound
+    says so.
+    """
+    needed = 50.918 / (78.997 + 50.918)
+    over = 1.0 + 11_728.064 / 102_427.31
+    assert _exceeds_at_most(11_872, 11_728.064, over) > needed
+    of = [np.array([value]) for value in (
+        11_872, 5_570.567, 11_728.064, 102_427.31, 156_286.69, 102_427.31, 0.0693, 78.997, 50.918,
+        50.0,
+    )]  # fmt: skip
+    point, quantity = orders(*of, 0.0)
+    assert quantity[0] == 0
+    assert point[0] < 11_872
