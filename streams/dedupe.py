@@ -18,6 +18,9 @@ from streams.sku_table import MISPLACED, SkuTable
 from streams.windows_kernel import Fingerprints, copy_fingerprints, remember_events
 
 SLOTS_FIRST: Final = 4_096
+# Events wait while a table is copied into a wider one, some 50 ns an entry: so that is done early
+# and seldom. The memory of an empty slot is not taken before an entry falls beside it.
+GROWTH: Final = 16
 NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -51,11 +54,18 @@ class Duplicates:
         next_offset = (generation + 1) * self.horizon_records
         needed = (int(self.entered[0]) + min(count, next_offset - offset)) * 3 // 2 + 1
         if needed > len(self.current):
-            largest = self.horizon_records * 3 // 2 + 1
-            wider = _table(min(max(2 * len(self.current), needed), max(largest, needed)))
+            wider = _table(self._wider(needed))
             copy_fingerprints(self.current, wider)
             self.current = wider
         return next_offset
+
+    def _wider(self, needed: int) -> int:
+        """How many slots come next: GROWTH times as many, or at once all that are ever needed where
+        that is not twice as far.
+        """
+        largest = self.horizon_records * 3 // 2 + 1
+        wider = GROWTH * len(self.current)
+        return max(largest if 2 * wider > largest else wider, needed)
 
     def remember(
         self, offset: NDArray[np.int64], low: NDArray[np.uint64], high: NDArray[np.uint64]
