@@ -129,11 +129,23 @@ class Drain:
         self._logical = logical
         self._raw = raw
         self._answered: dict[TopicPartition, tuple[int, int]] = {}
+        self._noticed: dict[TopicPartition, tuple[int, float]] = {}  # answered at, noticed at
         self._damaged: dict[TopicPartition, int] = {}  # damaged answers on end
 
     def fetch_wait(self, wait_ms: int) -> None:
         """How long the broker may hold back an answer to the fetches that follow."""
         self._consumer._fetcher._fetch_max_wait_ms = wait_ms
+
+    def answered_within(self, tp: TopicPartition, seconds: float) -> bool:
+        """Whether a fetch of `tp` was answered of late, with records or without."""
+        state = self._state(tp)
+        at = None if state is None else state.timestamp
+        if at is None:
+            return False
+        now_s = time.monotonic()
+        if self._noticed.get(tp, (None, 0.0))[0] != at:
+            self._noticed[tp] = at, now_s
+        return now_s - self._noticed[tp][1] < seconds
 
     async def wait(self, timeout_s: float) -> bool:
         """Until an answer with records is there (True), or the time is up. Raises what aiokafka
