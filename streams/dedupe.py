@@ -35,7 +35,7 @@ class Duplicates:
         self.previous = _table(1)
         self.current = _table(SLOTS_FIRST)
         self.entered = np.zeros(1, np.int64)  # how many `current` holds
-        self._wider = _table(0)  # what follows `current`, from when that is half full
+        self._wider = _table(0)  # what follows `current`, readied once that is a third full
         self._readied = 0  # slots of it
 
     @staticmethod
@@ -78,7 +78,7 @@ class Duplicates:
         """
         if len(self._wider) < needed:
             largest = self.horizon_records * 3 // 2 + 1
-            if len(self.current) >= largest:
+            if max(largest, needed) <= len(self.current):
                 return
             slots = GROWTH * len(self.current)
             self._wider = _table(max(largest if 2 * slots > largest else slots, needed))

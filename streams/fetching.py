@@ -136,12 +136,14 @@ class Drain:
         """How long the broker may hold back an answer to the fetches that follow."""
         self._consumer._fetcher._fetch_max_wait_ms = wait_ms
 
-    def answered_within(self, tp: TopicPartition, seconds: float) -> bool:
-        """Whether a fetch of `tp` was answered of late, with records or without."""
+    def had_nothing_within(self, tp: TopicPartition, seconds: float) -> bool:
+        """Whether a fetch of `tp` was answered of late, and all that it gave is taken."""
         state = self._state(tp)
-        at = None if state is None else state.timestamp
-        if at is None:
+        at = state.timestamp if state is not None and state.has_valid_position else None
+        if at is None or tp in self._consumer._fetcher._records:
             return False
+        if state.highwater is not None and state.position < state.highwater:
+            return False  # there is more
         now_s = time.monotonic()
         if self._noticed.get(tp, (None, 0.0))[0] != at:
             self._noticed[tp] = at, now_s

@@ -3,7 +3,8 @@ single messages.
 
 Faust keeps the group, the rebalances, the agents and their streams. What differs from its own
 consumer, and why:
-- Every answer is taken at once; topic partitions that run ahead are paused in aiokafka itself.
+- Every answer is taken at once; topic partitions that run ahead are paused in aiokafka itself, and
+  reference topics that are at their end between two looks.
 - Fetches carry the group generation under which they were taken; those of an older one are dropped,
   and nothing is taken while the flow is stopped. `Worker.offer` accepts a fetch only where the last
   one ended, so that nothing can be missed or counted twice, whatever happens between.
@@ -44,7 +45,7 @@ _TAKE_TIMEOUT_S: Final = 0.2
 # While some topic partitions run ahead: one fetch is in flight per broker, and what has room again
 # waits for the answer to the others, which may have nothing to say.
 _AHEAD_WAIT_MS: Final = 20
-_AHEAD_LOOK_S: Final = 0.005
+_AHEAD_LOOK_S: Final = 0.005  # at what has room again
 # When events trickle in, each answer of the broker holds a few; what comes within a pause is taken
 # together, since a take costs as much as hundreds of events.
 _PAUSE_S: Final = 0.01
@@ -141,8 +142,9 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         """Stop asking for the topic partitions that are ahead, and ask for those that were. Whether
         any is.
 
-        While that is so, a request for the events of one topic partition is not to ask for the
-        reference topics of all each time as well.
+        While that is so, a request for the events of one topic partition is not to ask each time as
+        well for the reference topics of all, which have nothing to say: they are paused too, for a
+        while.
         """
         topic = self.app.settings.topic
         ahead = {TopicPartition(topic(name), number) for name, number in self.app.worker.ahead}
@@ -152,7 +154,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             wanted |= {
                 tp
                 for tp in consumer.assignment()
-                if tp.topic in references and drain.answered_within(tp, FETCH_WAIT_MS / 1_000)
+                if tp.topic in references and drain.had_nothing_within(tp, FETCH_WAIT_MS / 1_000)
             }
         paused = consumer.paused()
         consumer.pause(*((wanted - paused) & consumer.assignment()))

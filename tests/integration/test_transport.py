@@ -186,11 +186,12 @@ async def test_a_partition_that_is_ahead_is_not_fetched(kafka_settings: Settings
         await collector.until(lambda: len(shelf.records[CLICKS, 0]) == 5)
 
 
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "record by record"])
 async def test_while_any_is_ahead_reference_topics_are_asked_for_seldom_and_read_all_the_same(
-    kafka_settings: Settings,
+    kafka_settings: Settings, raw: bool
 ) -> None:
     shelf = Shelf()
-    async with running(kafka_settings, shelf) as (app, collector):
+    async with running(kafka_settings, shelf, raw) as (app, collector):
         await collector.until(lambda: (ORDERS, 0, 0) in collector.empties)
         consumer = app.consumer.thread._consumer
         references = {
