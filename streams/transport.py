@@ -163,9 +163,14 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Group offsets serve lag tools alone, so a failure is no more than a note.
 
-        True proves that the group still has us as the owner.
+        True proves that the group still has us as the owner. Between two assignments nobody is one,
+        so nothing is asked then: the request would wait behind the one to join, fail as one of the
+        generation before, and make aiokafka join anew, for ever, since each time takes long enough
+        for the next commit to fall due.
         """
         consumer = self._ensure_consumer()
+        if self._joining(consumer):
+            return False
         wanted = {
             TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
             for tp, offset in offsets.items()
@@ -179,6 +184,11 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             log.info("group offsets were not committed", error=str(error) or repr(error))
             return False
         return True
+
+    def _joining(self, consumer: AIOKafkaConsumer) -> bool:
+        """Whether all partitions are given up, and the next assignment is not known."""
+        gave_up: bool = consumer._coordinator._performed_join_prepare
+        return gave_up and bool(consumer._subscription.reassignment_in_progress)
 
     async def group_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int | None]:
         """What the group has committed; raises KafkaError."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,11 +95,16 @@ class Collector:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, shelf: Shelf, raw: bool = True
+    settings: Settings,
+    shelf: Shelf,
+    raw: bool = True,
+    worker: Collector | None = None,
+    commit_interval_s: float = 1.0,
 ) -> AsyncIterator[tuple[FlashcastApp, Collector]]:
     assert fetch_seam.seam_problem() is None
     app = build_app(settings, raw)
-    collector = Collector(shelf)
+    app.conf.broker_commit_interval = commit_interval_s
+    collector = worker or Collector(shelf)
     app.worker = collector
     starting = asyncio.create_task(app.start())
     try:
@@ -219,6 +224,66 @@ async def test_two_workers_share_partitions_whole_and_miss_nothing(
         )
     for number in range(PARTITIONS):
         assert [value for _, value in shelf.records[CLICKS, number]] == numbered(sent)
+
+
+class Slow(Collector):
+    """Gives up what it has once `let_go` is set."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.let_go = asyncio.Event()
+        self.let_go.set()
+
+    async def hand_over(self) -> None:
+        await self.let_go.wait()
+        await super().hand_over()
+
+
+class Committing(Collector):
+    """Calls `on_commit` whenever it is asked what to commit."""
+
+    on_commit: Callable[[], None] = staticmethod(lambda: None)
+
+    def committed(self) -> dict[tuple[str, int], int]:
+        self.on_commit()
+        return {(topic, number): at for (topic, number), at in self.shelf.positions.items() if at}
+
+
+async def test_offsets_are_not_committed_while_others_are_waited_for_to_join(
+    kafka_settings: Settings,
+) -> None:
+    shelf = Shelf()
+    for number in range(PARTITIONS):
+        await publish(kafka_settings, CLICKS, number, numbered(5))
+    committing, slow = Committing(shelf), Slow(shelf)
+    async with (
+        running(kafka_settings, shelf, worker=committing, commit_interval_s=0.01) as (app, _),
+        running(kafka_settings, shelf, worker=slow),
+    ):
+        for one in (committing, slow):
+            await one.until(lambda one=one: len(one.assigned) == PARTITIONS // 2)
+            await one.until(
+                lambda one=one: {(CLICKS, number, 5) for number in one.assigned} <= one.empties
+            )
+        coordinator = app.consumer.thread._consumer._coordinator
+        joining = 0  # commits that fell due while the other was waited for
+
+        def count() -> None:
+            nonlocal joining
+            joining += coordinator._performed_join_prepare
+            if joining == 5:
+                slow.let_go.set()
+
+        member, generation = coordinator.member_id, coordinator.generation
+        assignments = len(committing.assignments)
+        slow.let_go.clear()
+        committing.on_commit = count
+        await app.consumer.thread.rejoin()
+        await committing.until(lambda: len(committing.assignments) > assignments)
+        assert joining >= 5
+        # a commit that fails, its generation being over by then, asks to join again
+        assert not coordinator._rejoin_needed_fut.done()
+        assert (coordinator.member_id, coordinator.generation) == (member, generation + 1)
 
 
 async def test_a_position_that_retention_took_is_a_failure_and_not_a_gap(
