@@ -18,6 +18,11 @@ from streams.sku_table import MISPLACED, SkuTable
 from streams.windows_kernel import Fingerprints, copy_fingerprints, remember_events
 
 SLOTS_FIRST: Final = 4_096
+GROWTH: Final = 4
+# Memory that nobody has written to costs more than what is entered there (2 MB take 2 to 4 ms), and
+# hashes fall everywhere: so the next table is written to piece by piece, before it is needed.
+READIED_AN_EVENT: Final = 24
+READIED_MIN: Final = 131_072  # slots, of 16 bytes
 NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -30,6 +35,8 @@ class Duplicates:
         self.previous = _table(1)
         self.current = _table(SLOTS_FIRST)
         self.entered = np.zeros(1, np.int64)  # how many `current` holds
+        self._wider = _table(0)  # what follows `current`, readied once that is a third full
+        self._readied = 0  # slots of it
 
     @staticmethod
     def first_offset(position: int, horizon_records: int) -> int:
@@ -43,19 +50,42 @@ class Duplicates:
         """
         generation = offset // self.horizon_records
         if generation != self.generation:
-            slots = len(self.current) if generation == self.generation + 1 else SLOTS_FIRST
-            self.previous = self.current if generation == self.generation + 1 else _table(1)
-            self.current = _table(slots)
-            self.entered[0] = 0
-            self.generation = generation
+            self._begin(generation)
         next_offset = (generation + 1) * self.horizon_records
-        needed = (int(self.entered[0]) + min(count, next_offset - offset)) * 3 // 2 + 1
+        count = min(count, next_offset - offset)
+        needed = (int(self.entered[0]) + count) * 3 // 2 + 1
+        if 2 * needed > len(self.current):
+            self._ready(needed, count)
         if needed > len(self.current):
-            largest = self.horizon_records * 3 // 2 + 1
-            wider = _table(min(max(2 * len(self.current), needed), max(largest, needed)))
-            copy_fingerprints(self.current, wider)
-            self.current = wider
+            copy_fingerprints(self.current, self._wider)
+            self.current, self._wider, self._readied = self._wider, _table(0), 0
         return next_offset
+
+    def _begin(self, generation: int) -> None:
+        """The memory of what is forgotten is used again."""
+        dropped = self.previous
+        self.previous = self.current if generation == self.generation + 1 else _table(1)
+        if len(dropped) < SLOTS_FIRST:
+            dropped = _table(SLOTS_FIRST)
+        dropped.fill(0)
+        self.current, self._wider, self._readied = dropped, _table(0), 0
+        self.entered[0] = 0
+        self.generation = generation
+
+    def _ready(self, needed: int, count: int) -> None:
+        """Some more of a table that has room for `needed`: GROWTH times as wide, or at once all
+        that is ever used where that is not twice as far.
+        """
+        if len(self._wider) < needed:
+            largest = self.horizon_records * 3 // 2 + 1
+            if max(largest, needed) <= len(self.current):
+                return
+            slots = GROWTH * len(self.current)
+            self._wider = _table(max(largest if 2 * slots > largest else slots, needed))
+            self._readied = 0
+        stop = self._readied + max(READIED_MIN, READIED_AN_EVENT * count)
+        self._wider[self._readied : stop] = 0
+        self._readied = min(stop, len(self._wider))
 
     def remember(
         self, offset: NDArray[np.int64], low: NDArray[np.uint64], high: NDArray[np.uint64]

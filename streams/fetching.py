@@ -129,11 +129,25 @@ class Drain:
         self._logical = logical
         self._raw = raw
         self._answered: dict[TopicPartition, tuple[int, int]] = {}
+        self._noticed: dict[TopicPartition, tuple[int, float]] = {}  # answered at, noticed at
         self._damaged: dict[TopicPartition, int] = {}  # damaged answers on end
 
     def fetch_wait(self, wait_ms: int) -> None:
         """How long the broker may hold back an answer to the fetches that follow."""
         self._consumer._fetcher._fetch_max_wait_ms = wait_ms
+
+    def had_nothing_within(self, tp: TopicPartition, seconds: float) -> bool:
+        """Whether a fetch of `tp` was answered of late, and all that it gave is taken."""
+        state = self._state(tp)
+        at = state.timestamp if state is not None and state.has_valid_position else None
+        if at is None or tp in self._consumer._fetcher._records:
+            return False
+        if state.highwater is not None and state.position < state.highwater:
+            return False  # there is more
+        now_s = time.monotonic()
+        if self._noticed.get(tp, (None, 0.0))[0] != at:
+            self._noticed[tp] = at, now_s
+        return now_s - self._noticed[tp][1] < seconds
 
     async def wait(self, timeout_s: float) -> bool:
         """Until an answer with records is there (True), or the time is up. Raises what aiokafka

@@ -121,6 +121,8 @@ class Owned:
             return since_ms >= interval_ms
         if self.pipeline.closing_pending:
             return True
+        if self.pipeline.origin_waits:
+            return False  # what is decided would need a second one, behind that of its windows
         return since_ms >= interval_ms and self.pipeline.closes_in_ms > CLOSING_SOON_MS
 
     def catching_up(self) -> bool:

@@ -316,8 +316,12 @@ class Pipeline:
         """Whether a closed bucket, and what is decided at its end, waits for a checkpoint, which
         should then not wait.
         """
-        waits = self.decider.origins.waits(self.windows.closed_through_ms)
-        return self._closed_since_take and not waits
+        return self._closed_since_take and not self.origin_waits
+
+    @property
+    def origin_waits(self) -> bool:
+        """Whether a bucket is closed, and nothing decided yet at its end."""
+        return self.decider.origins.waits(self.windows.closed_through_ms)
 
     @property
     def closes_in_ms(self) -> int:

@@ -3,7 +3,8 @@ single messages.
 
 Faust keeps the group, the rebalances, the agents and their streams. What differs from its own
 consumer, and why:
-- Every answer is taken at once; topic partitions that run ahead are paused in aiokafka itself.
+- Every answer is taken at once; topic partitions that run ahead are paused in aiokafka itself, and
+  reference topics that are at their end between two looks.
 - Fetches carry the group generation under which they were taken; those of an older one are dropped,
   and nothing is taken while the flow is stopped. `Worker.offer` accepts a fetch only where the last
   one ended, so that nothing can be missed or counted twice, whatever happens between.
@@ -31,6 +32,7 @@ from streams.codec.decode import Fetch
 from streams.denied import denied
 from streams.errors import StateError
 from streams.fetching import Drain, Drained, client_options, isolation_level
+from streams.topics import REFERENCE_TOPICS
 
 if TYPE_CHECKING:
     from streams.agents import FlashcastApp
@@ -42,7 +44,8 @@ FETCH_WAIT_MS: Final = 200  # an idle topic partition is answered, empty, this o
 _TAKE_TIMEOUT_S: Final = 0.2
 # While some topic partitions run ahead: one fetch is in flight per broker, and what has room again
 # waits for the answer to the others, which may have nothing to say.
-_AHEAD_WAIT_MS: Final = 5
+_AHEAD_WAIT_MS: Final = 20
+_AHEAD_LOOK_S: Final = 0.005  # at what has room again
 # When events trickle in, each answer of the broker holds a few; what comes within a pause is taken
 # together, since a take costs as much as hundreds of events.
 _PAUSE_S: Final = 0.01
@@ -128,23 +131,35 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         """For an answer, until `by_s` of the loop's time. Whether a topic partition is ahead."""
         loop = asyncio.get_running_loop()
         while True:
-            ahead = self._pause(consumer)
+            ahead = self._pause(consumer, drain)
             drain.fetch_wait(_AHEAD_WAIT_MS if ahead else FETCH_WAIT_MS)
             left_s = by_s - loop.time()
-            wait_s = min(left_s, _AHEAD_WAIT_MS / 1_000) if ahead else left_s
+            wait_s = min(left_s, _AHEAD_LOOK_S) if ahead else left_s
             if await drain.wait(wait_s) or loop.time() >= by_s:
                 return ahead
 
-    def _pause(self, consumer: AIOKafkaConsumer) -> bool:
+    def _pause(self, consumer: AIOKafkaConsumer, drain: Drain) -> bool:
         """Stop asking for the topic partitions that are ahead, and ask for those that were. Whether
         any is.
+
+        While that is so, a request for the events of one topic partition is not to ask each time as
+        well for the reference topics of all, which have nothing to say: they are paused too, for a
+        while.
         """
         topic = self.app.settings.topic
-        wanted = {TopicPartition(topic(name), number) for name, number in self.app.worker.ahead}
+        ahead = {TopicPartition(topic(name), number) for name, number in self.app.worker.ahead}
+        wanted = set(ahead)
+        if ahead:
+            references = {topic(name) for name in REFERENCE_TOPICS}
+            wanted |= {
+                tp
+                for tp in consumer.assignment()
+                if tp.topic in references and drain.had_nothing_within(tp, FETCH_WAIT_MS / 1_000)
+            }
         paused = consumer.paused()
         consumer.pause(*((wanted - paused) & consumer.assignment()))
         consumer.resume(*(paused - wanted))
-        return bool(wanted)
+        return bool(ahead)
 
     async def seek_all(self, positions: Positions) -> None:
         """Go to these positions; those of topic partitions that are not ours (any more) are left

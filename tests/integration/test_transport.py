@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from brokers import Kafka, create_topics, fresh_settings
 
 from streams import fetch_seam, transport
@@ -18,7 +18,7 @@ from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
 from streams.fetching import Drained
 from streams.settings import Settings
-from streams.topics import CLICKS, INPUT_TOPICS, ORDERS
+from streams.topics import CATALOG, CLICKS, INPUT_TOPICS, ORDERS, REFERENCE_TOPICS
 
 pytestmark = pytest.mark.kafka
 PARTITIONS = 4
@@ -121,8 +121,8 @@ async def publish(
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, **options)
     await producer.start()
     try:
-        for value in values:
-            await producer.send(settings.topic(topic), value, partition=partition)
+        for value in values:  # a compacted topic wants keys
+            await producer.send(settings.topic(topic), value, key=value, partition=partition)
     finally:
         await producer.stop()
 
@@ -189,6 +189,29 @@ async def test_a_partition_that_is_ahead_is_not_fetched(kafka_settings: Settings
         assert fetcher._fetch_max_wait_ms < transport.FETCH_WAIT_MS
         collector.ahead = frozenset()
         await collector.until(lambda: len(shelf.records[CLICKS, 0]) == 5)
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "record by record"])
+async def test_while_any_is_ahead_reference_topics_are_asked_for_seldom_and_read_all_the_same(
+    kafka_settings: Settings, raw: bool
+) -> None:
+    shelf = Shelf()
+    async with running(kafka_settings, shelf, raw) as (app, collector):
+        await collector.until(lambda: (ORDERS, 0, 0) in collector.empties)
+        consumer = app.consumer.thread._consumer
+        references = {
+            TopicPartition(kafka_settings.topic(name), number)
+            for name in REFERENCE_TOPICS
+            for number in range(PARTITIONS)
+        }
+        assert not consumer.paused()
+        collector.ahead = frozenset({(CLICKS, 0)})
+        for count in range(1, 4):
+            await collector.until(lambda: references < consumer.paused())
+            await publish(kafka_settings, CATALOG, 2, numbered(1))
+            await collector.until(lambda count=count: len(shelf.records[CATALOG, 2]) == count)
+        collector.ahead = frozenset()
+        await collector.until(lambda: not consumer.paused())
 
 
 async def test_two_workers_share_partitions_whole_and_miss_nothing(

@@ -3,9 +3,12 @@
 import random
 
 import numpy as np
+import pytest
 
+from streams import dedupe
 from streams.dedupe import Duplicates
 from streams.windows import Verdict, WindowsConfig
+from streams.windows_kernel import Fingerprints, copy_fingerprints
 from tests.streams.oracle import Event, verdicts
 from tests.streams.stage import T0, Stage
 
@@ -79,6 +82,40 @@ def test_tables_grow_with_what_they_hold_and_keep_all_of_it() -> None:
     duplicates.remember(np.arange(90_000, 99_000), low[:9_000], high[:9_000])
     assert duplicates.entered[0] == 90_000, "all were known"
     assert len(Duplicates(100_000_000).current) == 4_096, "nothing is taken before it is needed"
+
+
+@pytest.mark.parametrize("slice_size", [100, 16_384])
+def test_tables_are_written_to_before_they_are_needed(
+    slice_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    duplicates = Duplicates(1_000_000)
+    grown = []
+
+    def copied(table: Fingerprints, wider: Fingerprints) -> None:
+        grown.append((len(table), len(wider), duplicates._readied))
+        copy_fingerprints(table, wider)
+
+    monkeypatch.setattr(dedupe, "copy_fingerprints", copied)
+    for begin in range(0, 400_000, slice_size):
+        low, high = rng.integers(0, 2**64, (2, slice_size), np.uint64)
+        duplicates.remember(np.arange(begin, begin + slice_size), low, high)
+    assert len(grown) == 4
+    assert all(wider == readied for _, wider, readied in grown)
+    assert len(duplicates.current) == 1_500_001
+
+
+def test_the_memory_of_what_is_forgotten_is_used_again() -> None:
+    duplicates = Duplicates(10_000)
+    tables = []
+    for begin in range(0, 40_000, 1_000):
+        ids = np.arange(begin + 1, begin + 1_001, dtype=np.uint64)
+        duplicates.remember(np.arange(begin, begin + 1_000), ids << np.uint64(32), ids)
+        if begin % 10_000 == 9_000:
+            tables.append(duplicates.current)
+            assert duplicates.entered[0] == duplicates.current.any(axis=1).sum() == 10_000
+    assert tables[2] is tables[0]
+    assert tables[3] is tables[1]
 
 
 def test_after_a_restore_the_previous_generation_is_read_again() -> None:

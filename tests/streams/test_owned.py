@@ -144,6 +144,21 @@ def test_shortly_before_a_bucket_closes_a_checkpoint_waits_for_it(
     assert owned.due(monotonic_ms=6_000, interval_ms=1_000)  # nothing is awaited that closely
 
 
+def test_windows_wait_for_what_is_decided_at_their_end(
+    owned: Owned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
+    while owned.pipeline.work(1_000, 1_000):
+        pass
+    owned.taken_ms = 5_000
+    owned.pipeline._closed_since_take = True
+    monkeypatch.setattr(Pipeline, "origin_waits", True)
+    assert not owned.due(monotonic_ms=6_999, interval_ms=1_000), "one checkpoint holds both"
+    assert owned.due(monotonic_ms=7_000, interval_ms=1_000)
+    monkeypatch.setattr(Pipeline, "origin_waits", False)
+    assert owned.due(monotonic_ms=5_001, interval_ms=1_000)
+
+
 def test_what_waits_at_the_broker_is_a_catch_up_too(owned: Owned) -> None:
     owned.deliver([Fetch(CLICKS, 0, 0, 12, b"")], {}, 1_000)
     while owned.pipeline.work(1_000, 1_000):
