@@ -15,6 +15,7 @@ consumer, and why:
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +52,7 @@ _AHEAD_LOOK_S: Final = 0.005  # at what has room again
 _PAUSE_S: Final = 0.01
 _LITTLE_BYTES: Final = 65_536
 _COMMIT_TIMEOUT_S: Final = 5.0
+_LAST_COMMIT_TIMEOUT_S: Final = 1.0
 _RETRY_S: Final = 1.0
 _HEARTBEATS_A_SESSION: Final = 4
 _REBALANCE_TIMEOUT_MS: Final = 30_000
@@ -178,32 +180,23 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Group offsets serve lag tools alone, so a failure is no more than a note.
 
-        True proves that the group still has us as the owner. Between two assignments nobody is one,
-        so nothing is asked then: the request would wait behind the one to join, fail as one of the
-        generation before, and make aiokafka join anew, for ever, since each time takes long enough
-        for the next commit to fall due.
+        True proves that the group still has us as the owner.
         """
         consumer = self._ensure_consumer()
-        if self._joining(consumer):
-            return False
+        member = _member(consumer)
         wanted = {
             TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
             for tp, offset in offsets.items()
             if TopicPartition(tp.topic, tp.partition) in consumer.assignment()
         }
-        if len(wanted) < len(offsets):
+        if member is None or len(wanted) < len(offsets):
             return False
         try:
             await asyncio.wait_for(consumer.commit(wanted), _COMMIT_TIMEOUT_S)
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             log.info("group offsets were not committed", error=str(error) or repr(error))
             return False
-        return True
-
-    def _joining(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether all partitions are given up, and the next assignment is not known."""
-        gave_up: bool = consumer._coordinator._performed_join_prepare
-        return gave_up and bool(consumer._subscription.reassignment_in_progress)
+        return _member(consumer) == member
 
     async def group_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int | None]:
         """What the group has committed; raises KafkaError."""
@@ -225,6 +218,23 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         """Faust's check for stalls reads times that paused partitions do not have; `/livez` has
         ours.
         """
+
+
+def _member(consumer: AIOKafkaConsumer) -> tuple[str, int] | None:
+    """As whom, and in which generation, the group has us as the owner of what is assigned. None
+    while it need not, so that a commit would prove nothing and do harm:
+
+    - once it has thrown us out: without a generation a commit is let through if nobody else is in
+      the group, whoever was meanwhile.
+    - from when all is given up until the next assignment: the request would wait behind the one to
+      join, fail as one of the generation before, and make aiokafka join anew. That takes until the
+      others' next heartbeat, by which the next commit is due: for ever.
+    """
+    coordinator = consumer._coordinator
+    reassigned = consumer._subscription.reassignment_in_progress
+    if coordinator.generation < 0 or (coordinator._performed_join_prepare and reassigned):
+        return None
+    return coordinator.member_id, coordinator.generation
 
 
 class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
@@ -287,6 +297,23 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
         await self.app.worker.hand_over()
         await self.commit()
         await super().on_partitions_revoked(revoked)
+
+    async def _commit_offsets(
+        self, offsets: Mapping[TP, int], start_new_transaction: bool = True
+    ) -> bool:
+        """Faust takes what was not committed for committed, and would wait for it to grow."""
+        done = bool(await super()._commit_offsets(offsets, start_new_transaction))
+        if not done:
+            for tp in offsets:
+                self._committed_offset.pop(tp, None)
+        return done
+
+    async def commit_and_end_transactions(self) -> None:
+        """The last commit before the group is left, which must not wait for it: a thread whose
+        fetcher Faust has crashed, as it does where a rebalance is under way, answers no call.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(super().commit_and_end_transactions(), _LAST_COMMIT_TIMEOUT_S)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         """Every topic partition with a committed marker; acks play no part."""

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.protocol.group import LeaveGroupRequest
 from brokers import Kafka, create_topics, fresh_settings
 
 from streams import fetch_seam, transport
-from streams.agents import FlashcastApp, build_app
+from streams.agents import ConsumerGroup, FlashcastApp, build_app
 from streams.codec.batches import iter_records
 from streams.codec.decode import Fetch
 from streams.fetching import Drained
@@ -279,15 +280,14 @@ async def test_offsets_are_not_committed_while_others_are_waited_for_to_join(
     for number in range(PARTITIONS):
         await publish(kafka_settings, CLICKS, number, numbered(5))
     committing, slow = Committing(shelf), Slow(shelf)
-    async with (
-        running(kafka_settings, shelf, worker=committing, commit_interval_s=0.01) as (app, _),
-        running(kafka_settings, shelf, worker=slow),
-    ):
+    async with contextlib.AsyncExitStack() as both:
+        first = running(kafka_settings, shelf, worker=committing, commit_interval_s=0.01)
+        app, _ = await both.enter_async_context(first)
+        await committing.until(lambda: len(committing.assigned) == PARTITIONS)  # so it leads
+        await both.enter_async_context(running(kafka_settings, shelf, worker=slow))
         for one in (committing, slow):
             await one.until(lambda one=one: len(one.assigned) == PARTITIONS // 2)
-            await one.until(
-                lambda one=one: {(CLICKS, number, 5) for number in one.assigned} <= one.empties
-            )
+        await committing.until(lambda: len(shelf.records) == PARTITIONS)
         coordinator = app.consumer.thread._consumer._coordinator
         joining = 0  # commits that fell due while the other was waited for
 
@@ -307,6 +307,53 @@ async def test_offsets_are_not_committed_while_others_are_waited_for_to_join(
         # a commit that fails, its generation being over by then, asks to join again
         assert not coordinator._rejoin_needed_fut.done()
         assert (coordinator.member_id, coordinator.generation) == (member, generation + 1)
+
+
+class Asking(Collector):
+    """Asks the group before it gives anything up, as a worker does that uses no transactions."""
+
+    group: ConsumerGroup
+    answer: bool | None = None
+
+    async def hand_over(self) -> None:
+        self.answer = await self.group.owns(self.committed())
+        await super().hand_over()
+
+
+async def test_whoever_was_thrown_out_of_the_group_is_no_owner_though_nobody_else_is_there(
+    kafka_settings: Settings,
+) -> None:
+    shelf = Shelf()
+    await publish(kafka_settings, CLICKS, 0, numbered(5))
+    asking = Asking(shelf)
+    async with running(kafka_settings, shelf, worker=asking) as (app, _):
+        asking.group = ConsumerGroup(app)
+        await asking.until(lambda: (CLICKS, 0, 5) in asking.empties)
+        assert await asking.group.owns(asking.committed())
+        coordinator = app.consumer.thread._consumer._coordinator
+
+        async def throw_out() -> None:
+            await coordinator._send_req(
+                LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
+            )
+
+        await app.consumer.thread.call_thread(throw_out)
+        await asking.until(lambda: len(asking.assignments) == 2)
+        assert asking.answer is False
+
+
+async def test_offsets_that_could_not_be_committed_are_committed_later(
+    kafka_settings: Settings,
+) -> None:
+    shelf = Shelf()
+    await publish(kafka_settings, CLICKS, 0, numbered(5))
+    async with running(kafka_settings, shelf, commit_interval_s=60) as (app, collector):
+        await collector.until(lambda: (CLICKS, 0, 5) in collector.empties)
+        coordinator = app.consumer.thread._consumer._coordinator
+        generation, coordinator.generation = coordinator.generation, -1
+        assert not await app.consumer.commit()
+        coordinator.generation = generation
+        assert await app.consumer.commit()
 
 
 async def test_a_position_that_retention_took_is_a_failure_and_not_a_gap(
