@@ -129,7 +129,9 @@ def measure(events: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=200_000)
     for name, figure in measure(parser.parse_args().events).items():
         print(f"{name:<34} {figure:8.0f} ns")

@@ -246,11 +246,13 @@ def table(result: Row) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--skus", type=int, default=1_000_000)
-    parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--skus", type=int, default=1_000_000, help="to restore (1000000)")
+    parser.add_argument("--partitions", type=int, default=4, help="they lie in (4)")
+    parser.add_argument("--rounds", type=int, default=3, help="of each restore (3)")
+    parser.add_argument("--quick", action="store_true", help="4000 SKUs once, nothing written")
     chosen = parser.parse_args()
     if not {"KAFKA_BOOTSTRAP_SERVERS", "FLASHCAST_TEST_KAFKA"} & os.environ.keys():
         print("left out: neither KAFKA_BOOTSTRAP_SERVERS nor FLASHCAST_TEST_KAFKA is set")

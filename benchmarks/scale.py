@@ -10,6 +10,7 @@ zipf-like popularity, all of them known: in the catalog, and seen once. In every
   shows what the size itself costs.
 - Memory of a SKU: resident growth from the sizes; bytes of its row in the changelog.
 - A tick in which 100 SKUs changed, by ten events each: decoded, bucket closed, checkpoint taken.
+  Each is a minute behind the last one, so that with decisions it has six ends of a bucket.
 
 Rounds are interleaved over the sizes; medians and extremes. Every round's counts are checked.
 Writes benchmarks/results/scale.json; `--quick`: small, one round, nothing written.
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from benchmarks.pipeline import EVENTS_PER_S, event_batches, fetches, sku_name, spread_ms, zipf
 from models.forecaster import Forecaster
@@ -114,6 +116,10 @@ class Worker:
         """Windows emitted."""
         return sum(pipeline.counts["windows",] for pipeline in self.pipelines)
 
+    def forecast(self) -> int:
+        """Forecasts emitted; each SKU's decisions are made with them."""
+        return sum(pipeline.decider.counts["forecast"] for pipeline in self.pipelines)
+
 
 def interleaved(several: dict[str, list[Fetch]]) -> Iterator[Fetch]:
     """Fetches of all topics, evenly by their share of what is there."""
@@ -179,10 +185,10 @@ def drawn(shop: str, skus: int, events: int, random: np.random.Generator) -> Num
 
 
 def event_cost(one: Worker, shop: str, events: int, random: np.random.Generator) -> Row:
-    """CPU nanoseconds of an event, and windows that came of each."""
+    """CPU nanoseconds of an event, and the windows and forecasts that came of each."""
     one.settle(random)
     work = one.take_in(drawn(shop, one.skus, events, random), random)
-    counted, closed = one.counted(), one.closed()
+    counted, closed, forecast = one.counted(), one.closed(), one.forecast()
     gc.collect()
     seconds = one.run(work)
     applied = one.counted() - counted
@@ -190,6 +196,7 @@ def event_cost(one: Worker, shop: str, events: int, random: np.random.Generator)
     return {
         "ns_per_event": seconds / events * 1e9,
         "windows_per_event": (one.closed() - closed) / events,
+        "forecasts_per_event": (one.forecast() - forecast) / events,
     }
 
 
@@ -220,6 +227,7 @@ def row_bytes(one: Worker) -> int:
 
 def measure(sizes: tuple[int, ...], events: int, rounds: int) -> Row:
     """Everything."""
+    torch.set_num_threads(1)  # as in a worker: a second one waits busily, which counts
     weights = Forecaster.load(None, "cpu")
     random = np.random.default_rng(SEED)
     result: Row = {"load": round(os.getloadavg()[0], 2), "events": events, "sizes": list(sizes)}
@@ -256,6 +264,7 @@ def costs(workers: dict[int, Worker], events: int, rounds: int, random: np.rando
             "ns_min": round(min(cost)),
             "ns_max": round(max(cost)),
             "windows_per_event": round(rows[-1]["windows_per_event"], 3),
+            "forecasts_per_event": round(rows[-1]["forecasts_per_event"], 4),
         }
     for skus, spent in ticks.items():
         result["tick_us"][skus] = round(statistics.median(spent[1:]))
@@ -284,11 +293,13 @@ def table(result: Row) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=384_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--skus", type=int, default=SIZES[-1], help="the largest size")
-    parser.add_argument("--quick", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, default=384_000, help="a round (384000)")
+    parser.add_argument("--rounds", type=int, default=3, help="measured, behind one (3)")
+    parser.add_argument("--skus", type=int, default=SIZES[-1], help="the largest size (1000000)")
+    parser.add_argument("--quick", action="store_true", help="a look, nothing written")
     chosen = parser.parse_args()
     sizes = tuple(size for size in SIZES if size <= chosen.skus)
     asked = ((200, 2_000), 8_000, 1) if chosen.quick else (sizes, chosen.events, chosen.rounds)

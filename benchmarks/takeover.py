@@ -260,7 +260,9 @@ def table(result: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--skus", type=int, default=200_000)
     parser.add_argument("--events", type=int, default=1_000_000)
     chosen = parser.parse_args()

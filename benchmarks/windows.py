@@ -118,7 +118,9 @@ def measure(events: int, skus: int, seed: int = 1) -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--skus", type=int, default=10_000)
     options = parser.parse_args()

@@ -47,6 +47,7 @@ from benchmarks.throughput.topics import SHAPES
 from benchmarks.throughput.venvs import InstallError, is_installed
 
 RESULTS = Path(__file__).parents[1] / "results" / "throughput.json"
+REPORT_WIDTH = 160  # where no terminal says
 QUICK_EVENTS = 200_000
 
 
@@ -71,7 +72,7 @@ def main(
     keep: Annotated[bool, typer.Option(help="Keep logs and state.")] = False,
 ) -> None:
     """The same job on flashcast and on other programs."""
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, width=None if sys.stdout.isatty() else REPORT_WIDTH)
     if list_:
         for one in CATALOGUE:
             console.print(f"[bold]{one.name}[/]  {one.about}", highlight=False)

@@ -69,8 +69,8 @@ def with_ratios(rows: list[Row]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> Table:
     shown = Table(box=None, header_style="bold")
-    for heading in ("program", "", "version"):
-        shown.add_column(heading)
+    for heading in ("program", "version"):
+        shown.add_column(heading, no_wrap=heading == "program")
     for heading in (
         "events", "events/s", "spread", "of flashcast", "CPU s\nper million", "peak\nMB",
         "start-up and\nfirst quarter s", "machine\nspeed",
@@ -81,8 +81,7 @@ def table(rows: Sequence[Row]) -> Table:
     for row in rows:
         speeds = [one["machine_speed"] for one in row["rounds"] if "machine_speed" in one]
         shown.add_row(
-            row["program"],
-            row["about"] + ("" if row["input"] == "plain" else f"; input: {row['input']}"),
+            row["program"] + ("" if row["input"] == "plain" else f", {row['input']}"),
             row["version"] or "-",
             _number(row["events"]),
             _number(row["events_per_s"]),
