@@ -275,6 +275,53 @@ def solve(
 
 
 @njit
+def _likely_most(mean: float) -> float:
+    """Units that demand of this mean does not exceed."""
+    return mean + PLENTY_DEVIATIONS * math.sqrt(mean) + 8.0
+
+
+@njit
+def _unbound(
+    mean: float, price_now: float, slope: float, floor: float, ceiling: float, worth: float
+) -> tuple[float, float, float, float]:
+    """What `solve` gives where a unit not sold is worth `worth` however many are left: the price
+    that maximises (p - worth) exp(-slope p), gain and revenue of all the time in which `mean` units
+    are expected, and the most units that it, or the current price, may sell by then.
+    """
+    wanted = min(max(worth + 1.0 / slope, floor), ceiling)
+    units = mean * math.exp(-slope * (wanted - price_now))
+    gain = (wanted - worth) * units - (price_now - worth) * mean
+    revenue = max(wanted * units, price_now * mean)
+    return wanted, gain, revenue, _likely_most(max(units, mean))
+
+
+@njit
+def _until_restock(
+    stock: float,
+    mean: float,
+    price_now: float,
+    slope: float,
+    floor: float,
+    ceiling: float,
+    useful: float,
+    full: float,
+    rest: float,
+    periods: int,
+) -> tuple[float, float, float]:
+    """`solve`, without its programme where all that may be left is worth the same: `full` where
+    later demand takes it surely, so that a unit sold now is one bought anew, or `rest` where it is
+    surely more than that. Value is unimodal in the price: the best of such a stretch is the best.
+    """
+    price, gain, revenue, most = _unbound(mean, price_now, slope, floor, ceiling, full)
+    if most <= stock <= useful - PLENTY_DEVIATIONS * math.sqrt(max(useful, 0.0)):
+        return price, gain, revenue
+    price, gain, revenue, most = _unbound(mean, price_now, slope, floor, ceiling, rest)
+    if stock - most >= _likely_most(max(useful, 0.0)):
+        return price, gain, revenue
+    return solve(stock, mean, price_now, slope, floor, ceiling, useful, full, rest, periods)
+
+
+@njit
 def best_prices(
     stock: Ints,
     end_mean: Floats,
@@ -297,25 +344,20 @@ def best_prices(
     for row in range(len(stock)):
         low, high = floor[row], max(ceiling[row], floor[row])
         now, a = price_now[row], slope[row]
-        rest = salvage[row]
-        unscarce = cost[row] if stock[row] < 0 else rest
-        plain = min(max(unscarce + 1.0 / a, low), high)
-        demand = end_mean[row] * math.exp(-a * (plain - now))
-        if stock[row] < 0 or stock[row] > demand + PLENTY_DEVIATIONS * math.sqrt(demand):
-            here = (now - unscarce) * end_mean[row]
-            there = (plain - unscarce) * demand
-            revenue = max(plain * demand, now * end_mean[row])
-            price, better = plain, there - here
-        elif restockable[row]:
-            after = end_mean[row] - lead_mean[row]
-            price, better, revenue = solve(
-                float(stock[row]), lead_mean[row], now, a, low, high, after, cost[row], rest,
-                periods,
-            )  # fmt: skip
-        else:
-            price, better, revenue = solve(
-                float(stock[row]), end_mean[row], now, a, low, high, 0.0, rest, rest, periods
-            )
+        end, lead, rest = end_mean[row], lead_mean[row], salvage[row]
+        units = float(stock[row])
+        unscarce = cost[row] if units < 0 else rest
+        price, better, revenue, _ = _unbound(end, now, a, low, high, unscarce)
+        demand = end * math.exp(-a * (price - now))
+        if 0 <= units <= demand + PLENTY_DEVIATIONS * math.sqrt(demand):
+            if restockable[row]:
+                price, better, revenue = _until_restock(
+                    units, lead, now, a, low, high, end - lead, cost[row], rest, periods
+                )
+            else:
+                price, better, revenue = solve(
+                    units, end, now, a, low, high, 0.0, rest, rest, periods
+                )
         wanted[row] = round(price)
         gain[row] = better / revenue if revenue > 0.0 else 0.0
     return wanted, gain

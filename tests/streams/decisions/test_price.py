@@ -10,7 +10,7 @@ from benchmarks.decisions import revenue_bound
 from streams.decisions import guardrails
 from streams.decisions.guardrails import Guardrails, clamp_names
 from streams.decisions.price import PriceDecisions, PriceInputs, PricePolicy, Reason, decide
-from streams.decisions.price_programme import solve
+from streams.decisions.price_programme import best_prices, solve
 
 FREE = PricePolicy(limits=Guardrails(step_max=1.0, cooldown_ms=0), gain_min=0.0, change_min=0.0)
 
@@ -76,6 +76,39 @@ def test_where_stock_can_be_replaced_in_time_its_cost_rules_not_its_scarcity() -
     replaced, _ = priced(decide(sku(stock=200, restockable=True), FREE))
     assert replaced == pytest.approx(5_500 + 5_000, rel=0.01)
     assert scarce > replaced + 1_500
+
+
+def test_where_all_that_may_be_left_is_worth_the_same_the_price_is_that_of_the_programme() -> None:
+    random = np.random.default_rng(5)
+    count = 3_000
+    stock = random.integers(1, 3_000, count)
+    end, listed = np.exp(random.uniform(2, 9, count)), random.uniform(500, 20_000, count)
+    lead, slope = end * random.uniform(0, 0.3, count), random.uniform(0.5, 4, count) / listed
+    now, cost = listed * random.uniform(0.6, 1.3, count), listed * random.uniform(0.1, 0.8, count)
+    rest, floor = cost * random.uniform(0, 1, count), listed * random.uniform(0.3, 0.9, count)
+    ceiling = listed * random.uniform(1.0, 1.6, count)
+    restockable = np.ones(count, np.bool_)
+    wanted, gain = best_prices(
+        stock, end, lead, restockable, now, slope, cost, rest, floor, ceiling, 16
+    )
+    closed = {"bought anew": 0, "left over": 0}
+    for row in range(count):
+        plain = min(max(rest[row] + 1.0 / slope[row], floor[row]), ceiling[row])
+        demand = end[row] * math.exp(-slope[row] * (plain - now[row]))
+        if stock[row] > demand + 6.0 * math.sqrt(demand):
+            continue  # in plenty to the end of the sale
+        price, better, revenue = solve(
+            float(stock[row]), lead[row], now[row], slope[row], floor[row], ceiling[row],
+            end[row] - lead[row], cost[row], rest[row], 16,
+        )  # fmt: skip
+        for name, worth in (("bought anew", cost[row]), ("left over", rest[row])):
+            plain = min(max(worth + 1.0 / slope[row], floor[row]), ceiling[row])
+            if wanted[row] == round(plain) and floor[row] < plain < ceiling[row]:
+                closed[name] += 1
+                # the programme's prices are a grid, which is coarse where a bound is near
+                assert price == pytest.approx(plain, rel=0.07)
+                assert -0.003 < gain[row] - better / revenue < 0.02
+    assert min(closed.values()) > 50, closed
 
 
 def test_before_the_restock_can_arrive_scarcity_still_counts() -> None:
