@@ -9,7 +9,8 @@ best price falls as stock rises, and value is unimodal in it, so that each level
 last one ended. Demand is summed exactly while small, else by three points that have the moments of
 a normal (Gauss-Hermite). A period at one price from one level is a weighted sum of later values,
 whose weights are the same in every period and worked out once. Levels that no demand of the periods
-before can reach from the stock there is are left out.
+before can reach from the stock there is are left out. Where all that may be left is worth the same,
+the best price has a closed form, and none of this is needed.
 """
 
 import math
@@ -209,11 +210,17 @@ def _worth_left(units: float, useful: float, full: float, rest: float) -> float:
 
 
 @njit
+def _likely_most(mean: float) -> float:
+    """Units that demand of this mean does not exceed: beyond the 1e-7 at which `_weigh` ends."""
+    return mean + PLENTY_DEVIATIONS * math.sqrt(mean) + 8.0
+
+
+@njit
 def _reached(mean: float, per_unit: float, lowest: Ints) -> None:
     """Fills in the lowest level that a period can begin or end with, [periods] from the last of
     `lowest`, which is given, back to the first; `mean` is the most that a period can expect.
     """
-    most = mean + 6.0 * math.sqrt(mean) + 8.0  # beyond the 1e-7 at which `_weigh` ends
+    most = _likely_most(mean)
     for period in range(len(lowest) - 2, -1, -1):
         lowest[period] = max(int(lowest[period + 1] - most * per_unit) - 1, 0)
 
@@ -272,12 +279,6 @@ def solve(
     reached, sales = _period_value(wanted, chosen_mean, stock, per_unit, later)
     current, sales_now = _period_value(price_now, mean / periods, stock, per_unit, later)
     return wanted, reached - current, max(wanted * sales, price_now * sales_now)
-
-
-@njit
-def _likely_most(mean: float) -> float:
-    """Units that demand of this mean does not exceed."""
-    return mean + PLENTY_DEVIATIONS * math.sqrt(mean) + 8.0
 
 
 @njit
